@@ -1,0 +1,1 @@
+"""Sizes prefill and decode pools of disaggregated LLM inference."""

@@ -1,0 +1,1 @@
+"""Changes replica counts."""

@@ -1,0 +1,47 @@
+"""What happened in one tick: the one value from which log, metrics, status, events and explanations are drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from autoscaler.domain.observation import Observation
+from autoscaler.domain.plan import Action, Plan
+from autoscaler.domain.units import Seconds
+
+
+class Result(StrEnum):
+    """How one action ended."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"  # the cluster was already as wanted
+    DRY_RUN = "dry-run"  # mode Recommend: said, not done
+    CONFLICT = "conflict"  # someone else changed the object meanwhile; the next tick plans again
+    REFUSED = "refused"  # not allowed, gone, or owned by another writer
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """One action and how it ended."""
+
+    action: Action
+    result: Result
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The results of a tick's actions, in the order in which they were tried."""
+
+    results: tuple[ActionResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TickRecord:
+    """One tick, whole."""
+
+    observation: Observation
+    plan: Plan
+    outcome: Outcome = field(default_factory=Outcome)
+    step_seconds: Mapping[str, Seconds] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,1 @@
+"""Reads the world: metrics and cluster become an Observation."""

@@ -1,0 +1,87 @@
+"""How long an engine's forward pass takes, and how much of it a replica can do.
+
+    step    = a + b*B + c*KV + p*T          B sequences decoding, KV their tokens in cache, T prompt tokens in the step
+    prefill = max(f, a0 + b*L + c*((P+L)^2 - P^2))      L tokens computed behind a cached prefix of P tokens
+
+Forms and their measured errors on H200: "Performance models" in ``docs/reference/model-accuracy.md``. All functions
+broadcast over numpy arrays.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepModel:
+    """Time of one forward pass that decodes a batch (and perhaps computes prompt tokens beside it)."""
+
+    base_s: float  # streaming the weights, launch overhead
+    per_sequence_s: float
+    per_kv_token_s: float  # streaming the KV cache
+    per_prefill_token_s: float = 0.0
+
+    def step_s(self, batch: ArrayLike, kv_tokens: ArrayLike, prefill_tokens: ArrayLike = 0.0) -> FloatArray:
+        """Return the seconds of a step over ``batch`` sequences that hold ``kv_tokens`` together."""
+        return np.asarray(
+            self.base_s
+            + self.per_sequence_s * np.asarray(batch, dtype=np.float64)
+            + self.per_kv_token_s * np.asarray(kv_tokens, dtype=np.float64)
+            + self.per_prefill_token_s * np.asarray(prefill_tokens, dtype=np.float64)
+        )
+
+    def largest_batch(self, step_s: float, context_tokens: float) -> float:
+        """Return how many sequences of a mean context fit into a step of ``step_s`` seconds (real, >= 0)."""
+        return max(0.0, (step_s - self.base_s) / (self.per_sequence_s + self.per_kv_token_s * context_tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillModel:
+    """Time to compute a prompt on an otherwise idle engine."""
+
+    floor_s: float
+    base_s: float
+    per_token_s: float
+    per_token_squared_s: float  # causal attention
+
+    def latency_s(self, uncached_tokens: ArrayLike, cached_tokens: ArrayLike = 0.0) -> FloatArray:
+        """Return the seconds to compute ``uncached_tokens`` behind a cached prefix."""
+        fresh = np.asarray(uncached_tokens, dtype=np.float64)
+        prefix = np.asarray(cached_tokens, dtype=np.float64)
+        attention = self.per_token_squared_s * fresh * (fresh + 2.0 * prefix)
+        return np.maximum(self.floor_s, self.base_s + self.per_token_s * fresh + attention)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Time from the end of prefill to the start of decode: moving the KV, and its orchestration."""
+
+    base_s: float
+    per_token_s: float
+
+    def latency_s(self, prompt_tokens: ArrayLike) -> FloatArray:
+        """Return the seconds to hand over a prompt's KV."""
+        return np.asarray(self.base_s + self.per_token_s * np.asarray(prompt_tokens, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What one replica can hold and do at most in a step."""
+
+    kv_capacity_tokens: float
+    max_sequences: int = 256
+    max_batched_tokens: int = 8192
+    block_tokens: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaModel:
+    """All that is known of the speed of one replica of a variant."""
+
+    step: StepModel
+    prefill: PrefillModel
+    handover: Handover
+    limits: EngineLimits

@@ -1,0 +1,1 @@
+"""Tells the endpoint picker, the operator and the record what was decided."""
