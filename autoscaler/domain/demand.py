@@ -1,5 +1,6 @@
 """What the plan has to serve: the forecast of each profile's load, handed from forecast to plan."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Quantiles:
         points = list(zip(self.probabilities, self.levels, strict=True))
         if probability <= points[0][0]:
             return points[0][1]
-        for (p0, x0), (p1, x1) in zip(points, points[1:], strict=False):
+        for (p0, x0), (p1, x1) in itertools.pairwise(points):
             if probability <= p1:
                 return x0 + (x1 - x0) * (probability - p0) / (p1 - p0)
         return points[-1][1]
@@ -28,7 +29,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class RateForecast:
-    """One rate over the planning window that begins ``horizon`` from now: its mean there, and its maximum until then."""
+    """One rate over the planning window that begins ``horizon`` from now: its mean there, its maximum until then."""
 
     horizon: Seconds
     now: float  # the present level, smoothed over the observation window

@@ -1,4 +1,4 @@
-"""The decision, as a value that explains itself: wanted replicas per variant, ordered actions, reasons with evidence."""
+"""The decision, as a value that explains itself: wanted replicas per variant, ordered actions, reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
