@@ -2,46 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
+from autoscaler.domain.reason import Reason
 from autoscaler.domain.units import Instant
-
-Evidence: TypeAlias = Mapping[str, float | int | str]
-
-
-class Code(StrEnum):
-    """Why a count is what it is. Bounded and stable: part of the output, of metrics and of alerts."""
-
-    TTFT_AT_RISK = "TTFT_AT_RISK"  # sized by the wait for prefill
-    ITL_AT_RISK = "ITL_AT_RISK"  # sized by the decode step time
-    KV_FULL = "KV_FULL"  # sized by KV memory
-    SEQUENCES_FULL = "SEQUENCES_FULL"  # sized by the engine's limit of sequences
-    BACKLOG = "BACKLOG"  # sized by work already queued
-    NO_LOAD = "NO_LOAD"  # nothing asked for: the minimum
-    HELD_ON_GAP = "HELD_ON_GAP"  # data missing, stale or contradictory: nothing changes
-    HELD_SCALE_DOWN = "HELD_SCALE_DOWN"  # a scale-down waits (window, gap, pause)
-    WITHIN_TOLERANCE = "WITHIN_TOLERANCE"
-    STABILIZED = "STABILIZED"  # a recent recommendation within the stabilization window decides
-    STEP_LIMITED = "STEP_LIMITED"  # behavior's policies limit the step
-    BOUNDED = "BOUNDED"  # minReplicas or maxReplicas
-    RATIO_GUARD = "RATIO_GUARD"
-    OVER_BUDGET = "OVER_BUDGET"
-    SCHEDULED = "SCHEDULED"
-    PAUSED = "PAUSED"
-    OVERLOADED = "OVERLOADED"  # even the maximum will miss an SLO
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One step in the chain from demand to target, with the numbers that decided it."""
-
-    code: Code
-    evidence: Evidence = field(default_factory=lambda: MappingProxyType({}))
-
-    def __hash__(self) -> int:
-        return hash((self.code, tuple(sorted(self.evidence.items()))))
 
 
 @dataclass(frozen=True, slots=True)

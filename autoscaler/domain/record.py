@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import Action, Plan
+from autoscaler.domain.signal import is_present
 from autoscaler.domain.units import Seconds
 
 
@@ -37,6 +38,24 @@ class Outcome:
     results: tuple[ActionResult, ...] = ()
 
 
+class Step(StrEnum):
+    """The steps of a tick, in order."""
+
+    OBSERVE = "observe"
+    DECIDE = "decide"
+    ACT = "act"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """A step that did not end well; the tick went on as a hold."""
+
+    step: Step
+    kind: str  # class of the error, a bounded set
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class TickRecord:
     """One tick, whole."""
@@ -44,4 +63,12 @@ class TickRecord:
     observation: Observation
     plan: Plan
     outcome: Outcome = field(default_factory=Outcome)
-    step_seconds: Mapping[str, Seconds] = field(default_factory=lambda: MappingProxyType({}))
+    step_seconds: Mapping[Step, Seconds] = field(default_factory=lambda: MappingProxyType({}))
+    failures: tuple[StepFailure, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether every step worked and every model's load was seen: what readiness is made of."""
+        models = self.observation.models.values()
+        seen = all(any(is_present(load.requests_per_second) for load in model.loads.values()) for model in models)
+        return not self.failures and bool(models) and seen

@@ -64,3 +64,4 @@ class Gap:
     signal: str  # e.g. "request_rate", "kv_use"
     subject: str  # profile, variant or pod; empty: everything
     missing: Missing
+    policy: str = ""  # SLOPolicy.key; empty: every policy

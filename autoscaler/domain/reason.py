@@ -1,0 +1,72 @@
+"""Reasons: why a count is what it is, as data with the numbers that decided it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeAlias
+
+Evidence: TypeAlias = Mapping[str, float | int | str]
+
+
+class Code(StrEnum):
+    """Why a count is what it is. Bounded and stable: part of the output, of metrics and of alerts."""
+
+    TTFT_AT_RISK = "TTFT_AT_RISK"
+    ITL_AT_RISK = "ITL_AT_RISK"
+    KV_FULL = "KV_FULL"
+    SEQUENCES_FULL = "SEQUENCES_FULL"
+    BACKLOG = "BACKLOG"
+    FORECAST = "FORECAST"
+    NO_LOAD = "NO_LOAD"
+    HELD_ON_GAP = "HELD_ON_GAP"
+    HELD_SCALE_DOWN = "HELD_SCALE_DOWN"
+    WITHIN_TOLERANCE = "WITHIN_TOLERANCE"
+    STABILIZED = "STABILIZED"
+    STEP_LIMITED = "STEP_LIMITED"
+    BOUNDED = "BOUNDED"
+    RATIO_GUARD = "RATIO_GUARD"
+    OVER_BUDGET = "OVER_BUDGET"
+    SCHEDULED = "SCHEDULED"
+    PAUSED = "PAUSED"
+    OVERLOADED = "OVERLOADED"
+
+
+MESSAGES: Mapping[Code, str] = MappingProxyType(
+    {
+        Code.TTFT_AT_RISK: "sized so that {profile} waits no longer than its TTFT limit of {limit_s:g} s allows",
+        Code.ITL_AT_RISK: "sized so that {profile} keeps its ITL limit of {limit_s:g} s",
+        Code.KV_FULL: "sized by KV memory",
+        Code.SEQUENCES_FULL: "sized by the engine's limit of sequences",
+        Code.BACKLOG: "sized by work that is already queued",
+        Code.FORECAST: "sized for load expected in {horizon_s:g} s, when a replica ordered now serves",
+        Code.NO_LOAD: "no load: the minimum",
+        Code.HELD_ON_GAP: "held: {signal} is {gap}",
+        Code.HELD_SCALE_DOWN: "a scale-down waits: {why}",
+        Code.WITHIN_TOLERANCE: "held: the change lies within the tolerance",
+        Code.STABILIZED: "a recommendation within the stabilization window decides",
+        Code.STEP_LIMITED: "behavior limits the step from {from} to {to}",
+        Code.BOUNDED: "minReplicas or maxReplicas changes {from} to {to}",
+        Code.RATIO_GUARD: "the ratio guard changes {from} to {to}",
+        Code.OVER_BUDGET: "the budget allows {to} of {from}",
+        Code.SCHEDULED: "schedule {schedule} asks for at least {to}",
+        Code.PAUSED: "paused by annotation",
+        Code.OVERLOADED: "even {to} replicas will miss the SLO of {profile}",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One step in the chain from demand to target, with the numbers that decided it."""
+
+    code: Code
+    evidence: Evidence = field(default_factory=lambda: MappingProxyType({}))
+
+    def __hash__(self) -> int:
+        return hash((self.code, tuple(sorted(self.evidence.items(), key=str))))
+
+    @property
+    def message(self) -> str:
+        """Say it in a sentence."""
+        return MESSAGES[self.code].format_map(self.evidence)

@@ -1,0 +1,130 @@
+"""Turns a tick into plain data with stable keys: the decision log, ``recommend --output json``, the status page."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TypeAlias, assert_never
+
+from autoscaler.domain.plan import Action, Announce, ModelPlan, Readmit, Scale, VariantPlan, Withdraw
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.record import TickRecord
+from autoscaler.domain.signal import Gap, Missing
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+def plain(value: object) -> Json:
+    """Return any domain value as plain JSON data; what JSON has no number for becomes a string."""
+    match value:
+        case None | bool() | str() if not isinstance(value, Enum):
+            return value
+        case Enum():
+            return str(value.value)
+        case int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Missing(reason, since, detail):
+            return {"missing": reason.value, "since": since, "detail": detail}
+        case Mapping():
+            return {str(key.value if isinstance(key, Enum) else key): plain(item) for key, item in value.items()}
+        case Sequence():
+            return [plain(item) for item in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case _:
+            msg = f"no plain form for {type(value).__name__}"
+            raise TypeError(msg)
+
+
+def decision(record: TickRecord, policy: SLOPolicy) -> dict[str, Json]:
+    """Return one policy's decision as users see it (``recommend --output json``)."""
+    model = record.plan.models.get(policy.key, ModelPlan(policy.key, {}))
+    return {
+        "at": record.observation.at,
+        "policy": policy.key,
+        "mode": policy.mode.value,
+        "variants": [
+            {"name": variant.name, "role": variant.role.value}
+            | _counts(record, policy, variant.name)
+            | _wishes(model.variants.get(variant.name))
+            for variant in policy.variants
+        ],
+        "actions": [action(item) for item in model.actions],
+        "demand": [plain(outlook) for outlook in model.outlook.values()],
+        "gaps": [gap(item) for item in record.observation.gaps if item.policy in {"", policy.key}],
+    }
+
+
+def _counts(record: TickRecord, policy: SLOPolicy, variant: str) -> dict[str, Json]:
+    observed = record.observation.models.get(policy.key)
+    workload = observed.fleet.get(variant) if observed else None
+    if workload is None or isinstance(workload, Missing):
+        return {"requested": None, "ready": None}
+    return {"requested": workload.requested, "ready": workload.ready}
+
+
+def _wishes(plan: VariantPlan | None) -> dict[str, Json]:
+    if plan is None:
+        return {"wanted": None, "lower": None, "upper": None, "uncapped": None, "reasons": []}
+    return {
+        "wanted": plan.target,
+        "lower": plan.lower,
+        "upper": plan.upper,
+        "uncapped": plan.uncapped,
+        "reasons": [
+            {"code": reason.code.value, "message": reason.message, "evidence": plain(reason.evidence)}
+            for reason in plan.reasons
+        ],
+    }
+
+
+def action(item: Action) -> dict[str, Json]:
+    """Return an action with its verb."""
+    named: dict[str, Json] = {
+        "action": type(item).__name__,
+        "policy": item.variant.policy,
+        "variant": item.variant.variant,
+    }
+    match item:
+        case Scale(_, replicas, observed):
+            return named | {"replicas": replicas, "observed": observed}
+        case Withdraw(_, pod) | Readmit(_, pod) | Announce(_, pod):
+            return named | {"pod": pod}
+        case _:
+            assert_never(item)
+
+
+def gap(item: Gap) -> dict[str, Json]:
+    """Return a gap: what is missing, of whom, why and since when."""
+    return {
+        "signal": item.signal,
+        "subject": item.subject,
+        "reason": item.missing.reason.value,
+        "since": item.missing.since,
+        "detail": item.missing.detail,
+    }
+
+
+def tick(record: TickRecord) -> dict[str, Json]:
+    """Return a whole tick: one line of the decision log."""
+    return {
+        "at": record.observation.at,
+        "observation": plain(record.observation),
+        "plan": {key: _model(model) for key, model in record.plan.models.items()},
+        "outcome": [
+            {**action(result.action), "result": result.result.value, "detail": result.detail}
+            for result in record.outcome.results
+        ],
+        "step_seconds": plain(record.step_seconds),
+        "failures": plain(record.failures),
+    }
+
+
+def _model(model: ModelPlan) -> Json:
+    return {
+        "variants": {name: _wishes(plan) for name, plan in model.variants.items()},
+        "actions": [action(item) for item in model.actions],
+        "demand": [plain(outlook) for outlook in model.outlook.values()],
+    }
