@@ -29,7 +29,7 @@ class Decides(Protocol):
 class Controller:
     """Joins the core to the world; holds no opinion of its own."""
 
-    def __init__(  # noqa: PLR0913 - the four ports, the core and the cadence are what a loop is made of
+    def __init__(
         self,
         *,
         clock: Clock,
@@ -77,8 +77,7 @@ class Controller:
             await self.tick()
             due = after(due, period)
             now = self._clock.now()
-            if due < now:
-                due = now
+            due = max(due, now)
             await self._rest(Seconds(elapsed(now, due) + period * jitter()))
 
     def stop(self) -> None:

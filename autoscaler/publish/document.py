@@ -11,10 +11,10 @@ from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.signal import Gap, Missing
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
-def plain(value: object) -> Json:
+def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of value  # noqa: PLR0911 - one return per kind of value
     """Return any domain value as plain JSON data; what JSON has no number for becomes a string."""
     match value:
         case None | bool() | str() if not isinstance(value, Enum):
