@@ -1,12 +1,14 @@
 """How long an engine's forward pass takes, and how much of it a replica can do.
 
-    step    = a + b*B + c*KV + p*T          B sequences decoding, KV their tokens in cache, T prompt tokens in the step
-    prefill = max(f, a0 + b*L + c*((P+L)^2 - P^2))      L tokens computed behind a cached prefix of P tokens
+    step    = a + b*B + d*max(0, B - K) + c*KV + p*T
+    prefill = smooth maximum of f and a0 + b*L + c*((P+L)^2 - P^2)
 
-Forms and their measured errors on H200: "Performance models" in ``docs/reference/model-accuracy.md``. All functions
-broadcast over numpy arrays.
+B sequences decode and hold KV tokens together, T prompt tokens are computed beside them; beyond K sequences the step
+is bound by arithmetic and each one costs d more. L prompt tokens are computed behind a cached prefix of P tokens.
+Measured errors of these forms: ``docs/reference/model-accuracy.md``. All functions broadcast over numpy arrays.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,19 +25,28 @@ class StepModel:
     per_sequence_s: float
     per_kv_token_s: float  # streaming the KV cache
     per_prefill_token_s: float = 0.0
+    knee_sequences: float = math.inf  # beyond so many, arithmetic and no longer memory bounds the step
+    per_sequence_beyond_knee_s: float = 0.0  # in addition to per_sequence_s
 
     def step_s(self, batch: ArrayLike, kv_tokens: ArrayLike, prefill_tokens: ArrayLike = 0.0) -> FloatArray:
         """Return the seconds of a step over ``batch`` sequences that hold ``kv_tokens`` together."""
+        sequences = np.asarray(batch, dtype=np.float64)
         return np.asarray(
             self.base_s
-            + self.per_sequence_s * np.asarray(batch, dtype=np.float64)
+            + self.per_sequence_s * sequences
+            + self.per_sequence_beyond_knee_s * np.maximum(0.0, sequences - self.knee_sequences)
             + self.per_kv_token_s * np.asarray(kv_tokens, dtype=np.float64)
             + self.per_prefill_token_s * np.asarray(prefill_tokens, dtype=np.float64)
         )
 
     def largest_batch(self, step_s: float, context_tokens: float) -> float:
         """Return how many sequences of a mean context fit into a step of ``step_s`` seconds (real, >= 0)."""
-        return max(0.0, (step_s - self.base_s) / (self.per_sequence_s + self.per_kv_token_s * context_tokens))
+        slope = self.per_sequence_s + self.per_kv_token_s * context_tokens
+        batch = (step_s - self.base_s) / slope
+        if batch > self.knee_sequences:
+            above = (batch - self.knee_sequences) * slope / (slope + self.per_sequence_beyond_knee_s)
+            batch = self.knee_sequences + above
+        return max(0.0, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +57,30 @@ class PrefillModel:
     base_s: float
     per_token_s: float
     per_token_squared_s: float  # causal attention
+    corner: float = math.inf  # how sharply the floor turns into the slope; inf: the plain maximum
 
     def latency_s(self, uncached_tokens: ArrayLike, cached_tokens: ArrayLike = 0.0) -> FloatArray:
         """Return the seconds to compute ``uncached_tokens`` behind a cached prefix."""
         fresh = np.asarray(uncached_tokens, dtype=np.float64)
         prefix = np.asarray(cached_tokens, dtype=np.float64)
-        attention = self.per_token_squared_s * fresh * (fresh + 2.0 * prefix)
-        return np.maximum(self.floor_s, self.base_s + self.per_token_s * fresh + attention)
+        return self.pass_s(fresh, fresh * (fresh + 2.0 * prefix))
+
+    def pass_s(self, tokens: ArrayLike, attended: ArrayLike) -> FloatArray:
+        """Return the seconds of one forward pass over several prompts, which all end with it.
+
+        Args:
+            tokens: prompt tokens computed in the pass.
+            attended: sum over its prompts of ``(P+L)^2 - P^2``.
+        """
+        work = (
+            self.base_s
+            + self.per_token_s * np.asarray(tokens, dtype=np.float64)
+            + self.per_token_squared_s * np.asarray(attended, dtype=np.float64)
+        )
+        longer = np.maximum(self.floor_s, work)
+        return np.asarray(
+            longer * (1.0 + (np.minimum(self.floor_s, work) / longer) ** self.corner) ** (1.0 / self.corner)
+        )
 
 
 @dataclass(frozen=True, slots=True)
