@@ -1,0 +1,66 @@
+# Needs only make and python3 >= 3.11; every verb sets up what it needs. `make help` lists the verbs.
+
+PYTHON ?= python3
+PYTEST ?= pytest -q
+ARGS ?=
+
+UV := build/tools/uv
+# --inexact: an extra that somebody added himself stays, e.g. `build/tools/uv sync --inexact --extra profiles`
+SYNC := $(UV) sync --quiet --frozen --inexact
+RUN := $(UV) run --no-sync
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check format generated servers scoreboard chaos clean setup setup-demo
+
+help: ## list the verbs
+	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: setup-demo ## the main job on a real recording of vLLM on H200
+	@$(RUN) python -m examples.h200_pd.demo $(ARGS)
+
+test: setup ## all tests; finds or installs the servers they need, a test without its server skips and says so
+	@$(PYTHON) -m tools.servers || test -z "$$CI"
+	$(RUN) $(PYTEST) -n 2 -m "not integration" $(ARGS)
+	$(RUN) $(PYTEST) -rs -m integration $(ARGS)
+
+test-fast: setup ## the tests that need neither servers nor patience
+	$(RUN) $(PYTEST) -n 2 -m "not integration and not slow" $(ARGS)
+
+check: setup ## format, lint, types, import contracts, generated files
+	$(RUN) ruff format --check --quiet
+	$(RUN) ruff check --quiet
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) python -m tools.generated --check
+
+format: setup ## format, and mend what the linter can
+	$(RUN) ruff check --quiet --fix
+	$(RUN) ruff format --quiet
+
+generated: setup ## write the files that the code generates
+	$(RUN) python -m tools.generated
+
+servers: ## find or install etcd, kube-apiserver, kube-controller-manager, Prometheus, promtool
+	@$(PYTHON) -m tools.servers
+
+bench-%: setup ## one table of measurements, to build/bench/NAME.json too
+	@test -f benchmarks/$(subst -,_,$*).py || { echo "no benchmark '$*'; there are:" \
+	  $(subst _,-,$(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))) >&2; exit 2; }
+	@$(RUN) python -m benchmarks.$(subst -,_,$*) $(ARGS)
+
+scoreboard: bench-scoreboard ## every policy x trace x start-up time x seed
+
+chaos: bench-chaos ## faults at random points; ARGS="--seed N" repeats one
+
+clean: ## remove what the verbs made here (the servers' cache folder stays)
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(UV)
+	@$(SYNC) --all-extras --no-extra profiles
+
+setup-demo: $(UV)
+	@$(SYNC) --no-dev
+
+$(UV): | tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py

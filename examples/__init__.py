@@ -1,0 +1,1 @@
+"""Runnable examples, small, with their expected output."""
