@@ -1,1 +1,1 @@
-"""Says how much load will be there when a replica ordered now serves, and how sure that is."""
+"""What load will come: per profile, at the horizons that start-up times ask for, with quantiles one can rely on."""

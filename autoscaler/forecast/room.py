@@ -1,0 +1,189 @@
+"""The room's door: loads of every profile in, the demand to plan for out.
+
+Pure and deterministic: "now" is an argument, the state is explicit and can be written down and taken up again.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autoscaler.domain.demand import Demand, ProfileDemand, RateForecast
+from autoscaler.domain.observation import Moments, ProfileLoad
+from autoscaler.domain.signal import GapReason, Missing, Signal
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast.series import Borrowed, SeriesForecaster, on_grid
+from autoscaler.forecast.state import Plain, from_plain, to_plain
+
+SIGNALS = ("requests", "uncached_prompt_tokens", "output_tokens")
+"""What is forecast of every profile, per second."""
+
+STALE_AFTER = Seconds(300.0)
+"""A profile not seen for longer is Missing: its pools are held."""
+
+HORIZONS = (Seconds(60.0), Seconds(300.0), Seconds(900.0))
+HOLD = Seconds(300.0)
+"""Windows scored from the first sample on, so that a replayed past counts before anybody asks."""
+
+MEMORY = Seconds(600.0)
+"""Over which the moments of request lengths are averaged."""
+
+
+@dataclass(slots=True)
+class Lengths:
+    """Moments of one kind of token count, averaged over the last minutes (weights: time)."""
+
+    moments: Moments | None = None
+    seen_s: float = 0.0
+
+    def observe(self, dt: float, moments: Signal[Moments]) -> None:
+        """Take in the moments of the requests of the last ``dt`` seconds."""
+        if isinstance(moments, Missing) or not moments.mean > 0:
+            return
+        self.seen_s = self.seen_s * math.exp(-dt / MEMORY) + dt
+        if self.moments is None:
+            self.moments = moments
+            return
+        step = min(1.0, dt / self.seen_s)
+        mean = self.moments.mean + step * (moments.mean - self.moments.mean)
+        second = self.moments.second + step * (moments.second - self.moments.second)
+        self.moments = Moments(mean, max(second, mean**2))
+
+    def or_exponential(self, mean: float) -> Moments:
+        """Return the moments; before any were seen, those of an exponential distribution of the given mean."""
+        return self.moments if self.moments is not None else Moments(mean, 2.0 * mean**2)
+
+
+@dataclass(slots=True)
+class ProfileForecaster:
+    """All that is remembered of one profile."""
+
+    series: dict[str, SeriesForecaster] = field(default_factory=lambda: {name: SeriesForecaster() for name in SIGNALS})
+    prompt: Lengths = field(default_factory=Lengths)
+    output: Lengths = field(default_factory=Lengths)
+    fresh_share: float = 1.0  # uncached share of prompt tokens
+    seen: Instant | None = None
+
+    def observe(self, at: Instant, load: ProfileLoad) -> None:
+        """Take in one tick's load; a missing signal is a gap in its series."""
+        dt = 15.0 if self.seen is None else min(max(at - self.seen, 0.0), 60.0)
+        self.prompt.observe(dt, load.prompt_tokens)
+        self.output.observe(dt, load.output_tokens)
+        self._share(load)
+        rates = (load.requests_per_second, load.uncached_prompt_tokens_per_second, load.output_tokens_per_second)
+        grains = (1.0, self.fresh_share * _grain(self.prompt), _grain(self.output))
+        for name, rate, grain in zip(SIGNALS, rates, grains, strict=True):
+            if not isinstance(rate, Missing) and math.isfinite(rate):
+                self.series[name].observe(at, max(0.0, rate), grain)
+                self.seen = at
+
+    def _share(self, load: ProfileLoad) -> None:
+        prompt, uncached = load.prompt_tokens_per_second, load.uncached_prompt_tokens_per_second
+        if not isinstance(prompt, Missing) and not isinstance(uncached, Missing) and prompt > 0:
+            self.fresh_share += 0.1 * (min(1.0, uncached / prompt) - self.fresh_share)
+
+    def missing(self, at: Instant) -> Missing | None:
+        """Return why nothing can be said of this profile, if so."""
+        for name, series in self.series.items():
+            if series.last is None:
+                return Missing(GapReason.ABSENT, at, f"no sample of {name} yet")
+            if at - series.last > STALE_AFTER:
+                return Missing(GapReason.STALE, series.last, f"{name} not seen for {at - series.last:.0f} s")
+        return None
+
+
+def _grain(lengths: Lengths) -> float:
+    """Return E[X^2]/E[X]: what one more request adds to the variance of a token rate, per unit of load."""
+    moments = lengths.or_exponential(1000.0)
+    return moments.second / moments.mean
+
+
+@dataclass(slots=True)
+class LoadForecaster:
+    """Forecasts the load of every profile of one policy."""
+
+    profiles: dict[str, ProfileForecaster] = field(default_factory=dict)
+
+    def observe(self, at: Instant, loads: Mapping[str, ProfileLoad]) -> None:
+        """Take in one tick. Ticks may be irregular; a profile never seen before starts here."""
+        for name, load in loads.items():
+            if name not in self.profiles:
+                self.profiles[name] = _watching(ProfileForecaster())
+            self.profiles[name].observe(at, load)
+
+    def demand(self, at: Instant, horizons: Sequence[Seconds], hold: Seconds) -> Demand:
+        """Return what each profile will ask for.
+
+        Args:
+            at: now.
+            horizons: start-up times to plan for, > 0.
+            hold: length of the planning window that begins at each horizon, > 0.
+
+        Returns:
+            By profile: quantiles of each rate's mean over [at + h, at + h + hold] and of its maximum until then;
+            Missing for a profile of which a signal was never seen, or not for five minutes.
+        """
+        return {name: self._profile(at, name, horizons, hold) for name in self.profiles}
+
+    def to_state(self) -> Plain:
+        """Return the whole state as plain values, fit for JSON."""
+        return to_plain(self)
+
+    @classmethod
+    def from_state(cls, state: Plain) -> "LoadForecaster":
+        """Return a forecaster that goes on where the one that wrote ``state`` stood.
+
+        Raises:
+            InputError: this is not such a state.
+        """
+        return from_plain(cls, state)
+
+    def _profile(self, at: Instant, name: str, horizons: Sequence[Seconds], hold: Seconds) -> Signal[ProfileDemand]:
+        profile = self.profiles[name]
+        gap = profile.missing(at)
+        if gap is not None:
+            return gap
+        rates = {signal: self._rates(at, name, signal, horizons, hold) for signal in SIGNALS}
+        requests, prompt, output = (profile.series[signal].usual for signal in SIGNALS)
+        lengths = profile.prompt.or_exponential(prompt / requests if requests > 0 else 0.0)
+        share = profile.fresh_share
+        return ProfileDemand(
+            profile=name,
+            requests_per_second=rates["requests"],
+            uncached_prompt_tokens_per_second=rates["uncached_prompt_tokens"],
+            output_tokens_per_second=rates["output_tokens"],
+            prompt_tokens=lengths,
+            uncached_prompt_tokens=Moments(share * lengths.mean, share**2 * lengths.second),
+            output_tokens=profile.output.or_exponential(output / requests if requests > 0 else 0.0),
+            burstiness=max(1.0, profile.series["requests"].bank.roughness),
+        )
+
+    def _rates(
+        self, at: Instant, name: str, signal: str, horizons: Sequence[Seconds], hold: Seconds
+    ) -> Mapping[Seconds, RateForecast]:
+        series = self.profiles[name].series[signal]
+        others = [other.series[signal] for key, other in self.profiles.items() if key != name]
+        return {h: series.forecast(at, h, hold, _borrowed(others, h, hold)) for h in horizons}
+
+
+def _watching(profile: ProfileForecaster) -> ProfileForecaster:
+    for series in profile.series.values():
+        for horizon in HORIZONS:
+            series.watch((on_grid(horizon), on_grid(HOLD)))
+    return profile
+
+
+def _borrowed(others: Iterable[SeriesForecaster], horizon: Seconds, hold: Seconds) -> Borrowed | None:
+    """Return the mean offsets of the profiles that have enough scores of this window; None where none has."""
+    window = (on_grid(horizon), on_grid(hold))
+    lent = [other.ledgers[window] for other in others if window in other.ledgers]
+    lent = [ledger for ledger in lent if len(ledger.mean) >= 120]
+    if not lent:
+        return None
+    return Borrowed(
+        _average([ledger.mean.offsets() for ledger in lent]),
+        _average([ledger.maximum.offsets() for ledger in lent]),
+    )
+
+
+def _average(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))

@@ -1,0 +1,78 @@
+"""State as plain values (dict, list, str, numbers, None), fit for JSON; NaN is written as None.
+
+Follows the type hints of dataclasses, so a field cannot be forgotten when one is added.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from autoscaler.errors import InputError
+
+Plain: TypeAlias = Any
+"""What JSON can hold. The shape follows from the type it is read as, so it is checked on reading, not by mypy."""
+
+T = TypeVar("T")
+
+
+def to_plain(value: object) -> Plain:
+    """Return a dataclass, container or number as plain values; mappings become lists of pairs."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return [[to_plain(key), to_plain(item)] for key, item in value.items()]
+    if isinstance(value, Sequence | deque) and not isinstance(value, str):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def from_plain(kind: type[T], plain: Plain, path: str = "state") -> T:
+    """Return plain values as an instance of a dataclass.
+
+    Raises:
+        InputError: the values do not have the shape of ``kind``, e.g. they were written by another version.
+    """
+    try:
+        return typing.cast("T", _read(kind, plain))
+    except (TypeError, KeyError, ValueError) as error:
+        msg = f"{path}: not the state of a {kind.__name__} ({error}); start without it, history will warm it up"
+        raise InputError(msg) from error
+
+
+def _read(kind: Any, plain: Plain) -> Any:  # noqa: ANN401, the type is known only at run time
+    if isinstance(kind, typing.NewType):
+        return _read(kind.__supertype__, plain)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if set(plain) != set(hints):
+            msg = f"fields {sorted(plain)} instead of {sorted(hints)}"
+            raise ValueError(msg)
+        return typing.cast("Any", kind)(**{name: _read(hint, plain[name]) for name, hint in hints.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return None if plain is None else _read(next(a for a in arguments if a is not types.NoneType), plain)
+    return _read_container(origin, arguments, plain) if origin is not None else _read_scalar(kind, plain)
+
+
+def _read_container(origin: Any, arguments: tuple[Any, ...], plain: Plain) -> Any:  # noqa: ANN401, as above
+    if issubclass(origin, Mapping):
+        key, item = arguments
+        return {_read(key, k): _read(item, v) for k, v in plain}
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return tuple(_read(argument, value) for argument, value in zip(arguments, plain, strict=True))
+    return (deque if origin is deque else tuple if origin is tuple else list)(_read(arguments[0], v) for v in plain)
+
+
+def _read_scalar(kind: Any, plain: Plain) -> Any:  # noqa: ANN401, as above
+    if kind is float:
+        return math.nan if plain is None else float(plain)
+    if not isinstance(plain, kind):
+        msg = f"{plain!r} is no {kind.__name__}"
+        raise TypeError(msg)
+    return plain

@@ -1,0 +1,171 @@
+"""Where the load is and where it is heading: a bank of local-trend filters that reads irregular ticks.
+
+    level' = level + slope * tau * (1 - exp(-dt / tau)),   slope' = slope * exp(-dt / tau)      (damped: it fades)
+
+Each member believes in another pace of change, in shares of the present level, so the bank is scale-free. The weight of
+a member is its discounted likelihood: the bank speaks from the first sample on and turns from calm to swift within a
+few ticks of a ramp. Measurement noise is what arrivals by chance would cause (compound Poisson), times a factor learned
+from the innovations (adaptive Kalman). A step that no member can explain restarts the level there.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from autoscaler.domain.units import Seconds
+
+RESTART_DEVIATIONS = 5.0
+"""An innovation this many standard deviations out is a level shift, not noise."""
+
+FORGETTING = Seconds(300.0)
+"""Time constant with which old likelihoods of the members fade."""
+
+LONGEST_STEP = Seconds(900.0)
+"""After a longer silence nothing more is unlearned: uncertainty stays at what a quarter of an hour may change."""
+
+
+STEEPEST_RISE = 2.5
+STEEPEST_FALL = 0.4
+"""What a trend may make of the present level, at any horizon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a member expects the load to move. Shares of the level per square root of a minute."""
+
+    level: float  # random walk of the level
+    slope: float  # random walk of the slope (share per minute)
+    fade: Seconds  # time constant of the slope
+
+
+PACES = (
+    Pace(level=0.01, slope=0.0, fade=Seconds(300.0)),
+    Pace(level=0.06, slope=0.0, fade=Seconds(300.0)),
+    Pace(level=0.02, slope=0.03, fade=Seconds(300.0)),
+    Pace(level=0.06, slope=0.15, fade=Seconds(300.0)),
+)
+
+
+@dataclass(slots=True)
+class LocalTrend:
+    """One Kalman filter: level (load), slope (load/s), and their covariance."""
+
+    pace: Pace
+    level: float
+    slope: float
+    var_level: float
+    cov: float
+    var_slope: float
+
+    @classmethod
+    def starting(cls, pace: Pace, level: float, var_level: float) -> "LocalTrend":
+        """Return a filter that knows a first level and no direction."""
+        slope_share = 2.0 * pace.slope / 60.0  # a cold start may fall into the middle of a ramp
+        return cls(pace, level, 0.0, var_level, 0.0, (slope_share * level) ** 2)
+
+    def advance(self, dt: float, scale: float) -> None:
+        """Let ``dt`` seconds pass without a sample; ``scale`` is the load that shares refer to."""
+        kept = math.exp(-dt / self.pace.fade)
+        reach = self.pace.fade * (1.0 - kept)
+        minutes = dt / 60.0
+        level_step = (self.pace.level * scale) ** 2 * minutes
+        slope_step = (self.pace.slope * scale / 60.0) ** 2 * minutes
+        self.level = max(0.0, self.level + self.slope * reach)
+        self.slope *= kept
+        self.var_level += 2.0 * reach * self.cov + reach**2 * self.var_slope + level_step + slope_step * dt**2 / 3.0
+        self.cov = kept * (self.cov + reach * self.var_slope) + slope_step * dt / 2.0
+        self.var_slope = kept**2 * self.var_slope + slope_step
+
+    def correct(self, innovation: float, noise: float) -> None:
+        """Take in a sample that lies ``innovation`` above the level, measured with variance ``noise``."""
+        spread = self.var_level + noise
+        gain, gain_slope = self.var_level / spread, self.cov / spread
+        self.level = max(0.0, self.level + gain * innovation)
+        self.slope += gain_slope * innovation
+        self.var_slope -= gain_slope * self.cov
+        self.cov *= 1.0 - gain
+        self.var_level *= 1.0 - gain
+
+    def ahead(self, horizon: float, scale: float) -> tuple[float, float]:
+        """Return mean and variance of the level ``horizon`` seconds from now."""
+        kept = math.exp(-horizon / self.pace.fade)
+        reach = self.pace.fade * (1.0 - kept)
+        minutes = horizon / 60.0
+        variance = self.var_level + 2.0 * reach * self.cov + reach**2 * self.var_slope
+        variance += (self.pace.level * scale) ** 2 * minutes
+        variance += (self.pace.slope * scale / 60.0) ** 2 * minutes * min(horizon, self.pace.fade) ** 2 / 3.0
+        expected = self.level + self.slope * reach
+        return min(max(expected, STEEPEST_FALL * self.level), STEEPEST_RISE * self.level), variance
+
+
+@dataclass(slots=True)
+class TrendBank:
+    """Filters of several paces, weighted by how well each foresaw the recent ticks."""
+
+    members: list[LocalTrend] = field(default_factory=list)
+    weights: list[float] = field(default_factory=lambda: [1.0 / len(PACES)] * len(PACES))
+    roughness: float = 1.0  # measured noise variance over that of random arrivals
+    surprises: int = 0  # ticks in a row far outside on the same side (signed)
+
+    @property
+    def level(self) -> float:
+        """Return the present level of the load; 0 before the first sample."""
+        return sum(w * member.level for w, member in zip(self.weights, self.members, strict=False))
+
+    def update(self, dt: float, rate: float, chance: float) -> None:
+        """Take in a rate measured over the last ``dt`` seconds.
+
+        Args:
+            dt: seconds, > 0; a longer time than that of the measurement means a gap before it.
+            rate: the load, >= 0.
+            chance: variance of the rate that random arrivals alone would cause over ``dt``, > 0.
+        """
+        if not self.members:
+            self.members = [LocalTrend.starting(pace, rate, (0.5 * rate) ** 2 + chance) for pace in PACES]
+            return
+        scale = max(self.level, math.sqrt(chance))
+        noise = self.roughness * chance
+        likelihoods: list[float] = []
+        nearest, squared = math.inf, 0.0
+        for member in self.members:
+            member.advance(min(dt, LONGEST_STEP), scale)
+            innovation = rate - member.level
+            spread = member.var_level + noise
+            deviation = innovation / math.sqrt(spread)
+            if abs(deviation) < abs(nearest):
+                nearest, squared = deviation, innovation**2 - member.var_level
+            likelihoods.append(-0.5 * min(deviation**2, 50.0) - 0.5 * math.log(spread))
+            member.correct(innovation, noise)
+        self._reweigh(likelihoods, dt)
+        self._roughen(squared / chance, dt)
+        self._restart(nearest, rate, noise)
+
+    def _reweigh(self, likelihoods: list[float], dt: float) -> None:
+        memory = math.exp(-dt / FORGETTING)
+        best = max(likelihoods)
+        raw = [w**memory * math.exp(li - best) for w, li in zip(self.weights, likelihoods, strict=True)]
+        total = sum(raw)
+        # fixed share: no member ever leaves for good
+        self.weights = [0.98 * w / total + 0.02 / len(raw) for w in raw]
+
+    def _roughen(self, ratio: float, dt: float) -> None:
+        step = min(0.05, dt / 1200.0)
+        self.roughness = min(
+            100.0, max(0.2, self.roughness + step * (min(max(ratio, 0.0), 25.0 * self.roughness) - self.roughness))
+        )
+
+    def _restart(self, deviation: float, rate: float, noise: float) -> None:
+        """Begin anew at ``rate`` after one impossible sample, or two in a row that are nearly so."""
+        side = int(math.copysign(1, deviation)) if abs(deviation) > 0.6 * RESTART_DEVIATIONS else 0
+        self.surprises = self.surprises + side if side * self.surprises > 0 else side
+        if abs(deviation) > RESTART_DEVIATIONS or abs(self.surprises) >= 2:
+            self.surprises = 0
+            for member in self.members:
+                member.level, member.var_level, member.cov = rate, noise + (member.pace.level * rate) ** 2, 0.0
+
+    def ahead(self, horizon: float) -> tuple[float, float]:
+        """Return mean and variance of the level ``horizon`` seconds from now (a mixture over the members)."""
+        scale = self.level
+        parts = [member.ahead(horizon, scale) for member in self.members]
+        mean = sum(w * m for w, (m, _) in zip(self.weights, parts, strict=True))
+        variance = sum(w * (v + (m - mean) ** 2) for w, (m, v) in zip(self.weights, parts, strict=True))
+        return mean, variance
