@@ -43,6 +43,7 @@ class Workload:
     variant: str
     requested: int  # spec.replicas
     pods: tuple[Pod, ...] = ()
+    rolling_out: bool = False  # pods of two revisions exist, or the spec is newer than what its controller has seen
 
     def in_state(self, *states: PodState) -> tuple[Pod, ...]:
         """Return the pods in any of the given states."""

@@ -1,0 +1,176 @@
+"""The fleet as Kubernetes tells it: every policy's scale targets and their pods, always with their age in mind."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
+
+from autoscaler.domain.fleet import Workload
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import ScaleTarget, Variant
+from autoscaler.domain.signal import GapReason, Missing, Signal
+from autoscaler.domain.units import Instant, Seconds, before
+from autoscaler.errors import ObservationError
+from autoscaler.kube import KubeReadError, KubeSession
+from autoscaler.observe import pods, targets
+from autoscaler.observe.fleet import FleetView
+from autoscaler.observe.owners import Attribution, Claim, Owners, attributed
+from autoscaler.observe.pods import SeenPod
+from autoscaler.observe.scales import Scales
+from autoscaler.observe.targets import BUILT_IN, SeenTarget, Size
+from autoscaler.observe.watch import Copy, Freshness, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A scale target that was found, and its size."""
+
+    target: SeenTarget
+    size: Size
+
+
+class KubeFleet:
+    """A ``FleetSource`` that follows scale targets and pods by one watch per kind and namespace.
+
+    ``start``, then ``wait_synced``; ``fleets`` as often as wanted; ``close`` at the end. A policy is paused as soon as
+    one of its targets is: prefill and decode are sized together, and to hold one while moving the other breaks both.
+    """
+
+    def __init__(self, session: KubeSession, policies: Sequence[SLOPolicy], freshness: Freshness | None = None) -> None:
+        """Take whose targets to follow; the session stays the caller's to close."""
+        freshness = freshness or Freshness()
+        self._policies = tuple(policies)
+        self._followed = frozenset(variant.target for policy in policies for variant in policy.variants)
+        self._targets: dict[Subject, Copy[SeenTarget]] = {
+            subject: Copy(session, subject, partial(targets.seen, built_in=_built_in(subject)), freshness)
+            for subject in {_subject(target) for target in self._followed}
+        }
+        self._pods: dict[str, Copy[SeenPod]] = {
+            namespace: Copy(session, Subject("v1", "Pod", namespace), pods.seen, freshness)
+            for namespace in {target.namespace for target in self._followed}
+        }
+        self._owners = {namespace: Owners(session, namespace) for namespace in self._pods}
+        self._scales = Scales(session)
+        self._absent: dict[ScaleTarget, Instant] = {}  # since when a target is looked for in vain
+
+    @property
+    def copies(self) -> tuple[Copy[SeenTarget] | Copy[SeenPod], ...]:
+        """Return every followed copy, for ``doctor`` and metrics."""
+        return (*self._targets.values(), *self._pods.values())
+
+    async def start(self) -> None:
+        """Begin to follow; returns at once."""
+        for copy in self.copies:
+            copy.start()
+
+    async def wait_synced(self, timeout: Seconds) -> None:  # noqa: ASYNC109  # the deadline belongs into the message
+        """Wait until every copy is complete.
+
+        Raises:
+            ObservationError: some are not in time; the message says which and why.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(copy.synced.wait() for copy in self.copies))
+        except TimeoutError as error:
+            late = [f"{copy.subject}: {copy.why}" for copy in self.copies if not copy.synced.is_set()]
+            msg = f"not read within {timeout:g} s: {'; '.join(late)}"
+            raise ObservationError(msg) from error
+
+    async def close(self) -> None:
+        """Stop following."""
+        await asyncio.gather(*(copy.close() for copy in self.copies))
+
+    async def fleets(self, now: Instant) -> Mapping[str, FleetView]:
+        """Return the view of every policy; see ``FleetSource``.
+
+        Raises:
+            ObservationError: ``start`` has not been called.
+        """
+        for copy in self.copies:
+            copy.check()
+        order = sorted(self._followed)
+        sized = dict(zip(order, await asyncio.gather(*(self._sized(target, now) for target in order)), strict=True))
+        pods_of = {namespace: await self._attributed(namespace, sized) for namespace in self._pods}
+        return {policy.key: self._view(policy, sized, pods_of, now) for policy in self._policies}
+
+    async def _sized(self, target: ScaleTarget, now: Instant) -> Signal[Sized]:
+        copy = self._targets[_subject(target)]
+        if gap := _gap(copy, now):
+            return gap
+        found = copy.objects.get(target.name)
+        if found is None:
+            return Missing(GapReason.ABSENT, self._absent.setdefault(target, now), f"{target} does not exist")
+        self._absent.pop(target, None)
+        size = found.size or await self._scales.of(target, found.version)
+        if isinstance(size, KubeReadError):
+            return Missing(GapReason.UNREACHABLE, now, str(size))
+        return Sized(found, size)
+
+    async def _attributed(self, namespace: str, sized: Mapping[ScaleTarget, Signal[Sized]]) -> Attribution:
+        claims = [
+            Claim(found.target.uid, found.size.selector, owns=_built_in(_subject(target)))
+            for target, found in sized.items()
+            if target.namespace == namespace and isinstance(found, Sized)
+        ]
+        seen, owners = self._pods[namespace].objects.values(), self._owners[namespace]
+        await owners.learn(tuple(seen), frozenset(claim.uid for claim in claims))
+        return attributed(seen, claims, owners.above)
+
+    def _view(
+        self,
+        policy: SLOPolicy,
+        sized: Mapping[ScaleTarget, Signal[Sized]],
+        pods_of: Mapping[str, Attribution],
+        now: Instant,
+    ) -> FleetView:
+        workloads = {
+            variant.name: self._workload(variant, sized[variant.target], pods_of[variant.target.namespace], now)
+            for variant in policy.variants
+        }
+        # a pause counts however old the copy is that tells it
+        known = [
+            self._targets[_subject(variant.target)].objects.get(variant.target.name) for variant in policy.variants
+        ]
+        return FleetView(
+            workloads=workloads,
+            paused=any(target.paused for target in known if target),
+            paused_scale_down=any(target.paused_scale_down for target in known if target),
+        )
+
+    def _workload(
+        self, variant: Variant, found: Signal[Sized], attribution: Attribution, now: Instant
+    ) -> Signal[Workload]:
+        if isinstance(found, Missing):
+            return found
+        if gap := _gap(self._pods[variant.target.namespace], now):
+            return gap
+        if pod := attribution.disputed.get(found.target.uid):
+            return Missing(GapReason.INCONSISTENT, now, f"{variant.target} and another target both select pod {pod}")
+        return Workload(
+            variant=variant.name,
+            requested=found.size.requested,
+            pods=tuple(
+                replace(seen.pod, variant=variant.name)
+                for seen in sorted(attribution.pods[found.target.uid], key=lambda seen: seen.pod.name)
+            ),
+            rolling_out=found.target.rolling_out,
+        )
+
+
+def _subject(target: ScaleTarget) -> Subject:
+    return Subject(target.api_version, target.kind, target.namespace)
+
+
+def _built_in(subject: Subject) -> bool:
+    return (subject.api_version, subject.kind) in BUILT_IN
+
+
+def _gap(copy: Copy[SeenTarget] | Copy[SeenPod], now: Instant) -> Missing | None:
+    """Return why a copy cannot be used, if so."""
+    heard = before(now, copy.age)
+    if copy.synced.is_set():
+        return Missing(GapReason.STALE, heard, f"{copy.subject}: {copy.why}") if copy.stale else None
+    unserved = copy.problem is not None and copy.problem.status == HTTPStatus.NOT_FOUND
+    return Missing(GapReason.ABSENT if unserved else GapReason.UNREACHABLE, heard, f"{copy.subject}: {copy.why}")
