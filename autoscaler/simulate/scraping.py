@@ -1,0 +1,327 @@
+"""What a monitoring system would have seen: scrapes every few seconds, rates over a window, gaps where they are.
+
+Demand comes from the picker's counters (offered, not served), uncached tokens and step times from the engines. Nothing
+is known that a scrape could not have told.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+from autoscaler.domain.fleet import PodState, Workload
+from autoscaler.domain.observation import EngineLoad, Latency, ModelObservation, Moments, Observation, ProfileLoad
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import Role
+from autoscaler.domain.signal import Gap, GapReason, Missing, Signal, mapped
+from autoscaler.domain.slo import SLO
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import ObservationError
+from autoscaler.simulate.engine import Engine
+from autoscaler.simulate.environment import LATE, Environment
+from autoscaler.simulate.fleet import SimulatedPod
+from autoscaler.simulate.meters import ITL_BOUNDS, TTFT_BOUNDS, ProfileMeters, ProfileSample
+from autoscaler.simulate.request import Request
+from autoscaler.simulate.trace import Trace
+
+SERVING = (PodState.READY, PodState.DRAINING, PodState.TERMINATING)
+
+EngineSample: TypeAlias = tuple[float, ...]
+"""Counters (COUNTERS), then gauges (GAUGES), as one scrape of an engine tells them."""
+
+COUNTERS = 11
+(REQUESTS, PROMPT, COMPUTED, OUTPUT, GAPS, GAP_S, PREFILLS, PREFILL_S, QUEUE_S, TTFT_S, PREEMPTIONS) = range(COUNTERS)
+(RUNNING, WAITING, DEFERRED, KV_USE) = range(COUNTERS, COUNTERS + 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Scraping:
+    """How the tunnel's monitoring works."""
+
+    interval: Seconds = Seconds(15.0)
+    window: Seconds = Seconds(120.0)  # over which rates are taken
+    delay: Seconds = Seconds(0.0)  # from a scrape until it can be queried
+    stale_after: Seconds = Seconds(60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """All series at one moment."""
+
+    at: float
+    profiles: tuple[ProfileSample, ...]
+    engines: Mapping[str, EngineSample]
+
+
+class Scraped(Protocol):
+    """The cluster as the monitoring sees it."""
+
+    env: Environment
+    policy: SLOPolicy
+    trace: Trace
+    meters: list[ProfileMeters]
+    pods: dict[str, SimulatedPod]
+
+    def workload(self, variant: str) -> Workload:
+        """Return a variant's scale target."""
+        ...
+
+    def held(self) -> list[Request]:
+        """Return the requests that wait at the picker."""
+        ...
+
+
+class Scraper:
+    """Scrapes a cluster and answers with observations. The switches are for faults."""
+
+    def __init__(self, cluster: Scraped, scraping: Scraping) -> None:
+        """Scrape from now on."""
+        self.down = False  # nobody answers queries
+        self.skipping = False  # no scrape succeeds
+        self.frozen = False  # scrapes succeed and repeat the same values
+        self.hides: Callable[[SimulatedPod], bool] = lambda _: False  # pods whose series are missing
+        self._cluster = cluster
+        self._scraping = scraping
+        kept = int((scraping.window + scraping.delay + scraping.stale_after) / scraping.interval) + 3
+        self._scrapes: deque[Scrape] = deque(maxlen=kept)
+        cluster.env.at(cluster.env.now, self._scrape, None, LATE)
+
+    def forget(self) -> None:
+        """Lose all samples (a Prometheus that restarts without its disk)."""
+        self._scrapes.clear()
+
+    def _scrape(self, _: None) -> None:
+        cluster, now = self._cluster, self._cluster.env.now
+        cluster.env.at(now + self._scraping.interval, self._scrape, None, LATE)
+        if self.skipping:
+            return
+        if self.frozen and self._scrapes:
+            last = self._scrapes[-1]
+            self._scrapes.append(Scrape(now, last.profiles, last.engines))
+            return
+        engines = {}
+        for name, pod in cluster.pods.items():
+            if pod.state in SERVING and not self.hides(pod):
+                pod.engine.advance(now)
+                engines[name] = sampled(pod.engine)
+        self._scrapes.append(Scrape(now, tuple(meters.snapshot() for meters in cluster.meters), engines))
+
+    def observation(self, now: Instant) -> Observation:
+        """Return what the scrapes tell at ``now``.
+
+        Raises:
+            ObservationError: nobody answers.
+        """
+        if self.down:
+            msg = "the simulated Prometheus does not answer; it is switched off by a fault of the scenario"
+            raise ObservationError(msg)
+        policy = self._cluster.policy
+        seen = [scrape for scrape in self._scrapes if scrape.at <= now - self._scraping.delay]
+        newest = seen[-1].at if seen else 0.0
+        gap = self._gap(seen, now)
+        window = [scrape for scrape in seen if scrape.at >= newest - self._scraping.window - 1e-6]
+        loads = Loads(self._cluster, window, gap)
+        fleet = {variant.name: self._cluster.workload(variant.name) for variant in policy.variants}
+        model = ModelObservation(
+            policy=policy.key,
+            loads=MappingProxyType(loads.by_profile()),
+            fleet=MappingProxyType(fleet),
+            engines=MappingProxyType(loads.by_pod()),
+            unmatched_share=gap or 0.0,
+        )
+        gaps = ((Gap("scrape", "", gap),) if gap else ()) + tuple(loads.partial(newest))
+        return Observation(now, MappingProxyType({policy.key: model}), gaps)
+
+    def _gap(self, seen: Sequence[Scrape], now: Instant) -> Missing | None:
+        if not seen:
+            return Missing(GapReason.ABSENT, Instant(0.0), "no scrape yet")
+        if seen[-1].at < now - self._scraping.delay - self._scraping.stale_after:
+            return Missing(GapReason.STALE, Instant(seen[-1].at), "scrapes fail")
+        return None
+
+
+def sampled(engine: Engine) -> EngineSample:
+    """Return what a scrape of an engine tells now."""
+    m = engine.meters
+    return (
+        m.requests, m.prompt_tokens, m.computed_tokens, m.output_tokens, m.gaps, m.gap_s, m.prefills, m.prefill_s,
+        m.queue_s, m.ttft_s, m.preemptions, engine.running, engine.waiting, engine.transferring, engine.kv_use_ratio,
+    )  # fmt: skip
+
+
+class Loads:
+    """Reads a window of scrapes."""
+
+    def __init__(self, cluster: Scraped, window: Sequence[Scrape], gap: Missing | None) -> None:
+        """Read ``window``; with a ``gap``, everything is missing for that reason."""
+        self._cluster = cluster
+        self._window = window
+        alone = (
+            None if len(window) > 1 else Missing(GapReason.ABSENT, Instant(cluster.env.now), "fewer than two scrapes")
+        )
+        self._gap = gap or alone
+
+    def by_profile(self) -> dict[str, ProfileLoad]:
+        """Return the load of every profile of the policy."""
+        index = {name: i for i, name in enumerate(self._cluster.trace.profiles)}
+        uncached = self._uncached_share()
+        held = [request.profile for request in self._cluster.held()]
+        return {
+            profile.name: self._profile(profile.name, profile.slo, index.get(profile.name), uncached, held)
+            for profile in self._cluster.policy.profiles
+        }
+
+    def _profile(
+        self, name: str, slo: SLO, index: int | None, uncached: Signal[float], held: Sequence[int]
+    ) -> ProfileLoad:
+        if self._gap is not None:
+            return missing_load(name, self._gap)
+        if index is None:
+            return idle_load(name, Instant(self._window[-1].at))
+        first, last = self._window[0].profiles[index], self._window[-1].profiles[index]
+        seconds = self._window[-1].at - self._window[0].at
+        requests, prompts, prompt_squares, finished, outputs, output_squares, ttft_s, itl_s = risen(first[0], last[0])
+        prompt_tokens = self._moments(requests, prompts, prompt_squares)
+        output_tokens = self._moments(finished, outputs, output_squares)
+        rate = requests / seconds
+        prompt_rate = prompts / seconds
+        idle = requests == 0
+        return ProfileLoad(
+            profile=name,
+            requests_per_second=rate,
+            prompt_tokens_per_second=prompt_rate,
+            uncached_prompt_tokens_per_second=0.0 if idle else mapped(uncached, lambda share: share * prompt_rate),
+            output_tokens_per_second=0.0 if idle else mapped(output_tokens, lambda moments: rate * moments.mean),
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            ttft=self._latency(TTFT_BOUNDS, risen(first[1], last[1]), ttft_s, slo.ttft),
+            itl=self._latency(ITL_BOUNDS, risen(first[2], last[2]), itl_s, slo.itl),
+            queued_requests=float(held.count(index)),
+        )
+
+    def _moments(self, count: float, total: float, squares: float) -> Signal[Moments]:
+        if count <= 0:
+            return Missing(GapReason.NOT_A_NUMBER, Instant(self._window[-1].at), "no request in the window")
+        return Moments(total / count, squares / count)
+
+    def _latency(
+        self, bounds: Sequence[float], counts: Sequence[float], total_s: float, limit_s: float
+    ) -> Signal[Latency]:
+        count = sum(counts)
+        if count <= 0:
+            return Missing(GapReason.NOT_A_NUMBER, Instant(self._window[-1].at), "no observation in the window")
+        p50, p90, p99 = (quantile(bounds, counts, q) for q in (0.5, 0.9, 0.99))
+        return Latency(total_s / count, p50, p90, p99, share_within(bounds, counts, limit_s), count)
+
+    def _uncached_share(self) -> Signal[float]:
+        """Return the share of prompt tokens that engines had to compute: one figure for all profiles."""
+        if self._gap is not None:
+            return self._gap
+        prompts = computed = 0.0
+        for pod, samples in self._series().items():
+            if self._cluster.pods[pod].variant.role is not Role.DECODE:
+                change = risen(samples[0][1][:COUNTERS], samples[-1][1][:COUNTERS])
+                prompts += change[PROMPT]
+                computed += change[COMPUTED]
+        if prompts <= 0:
+            return Missing(GapReason.NOT_A_NUMBER, Instant(self._window[-1].at), "no prompt was finished in the window")
+        return min(1.0, computed / prompts)
+
+    def _series(self) -> dict[str, list[tuple[float, EngineSample]]]:
+        """Return the samples of each pod that still exists, oldest first."""
+        series: dict[str, list[tuple[float, EngineSample]]] = {}
+        for scrape in self._window:
+            for pod, sample in scrape.engines.items():
+                if pod in self._cluster.pods:
+                    series.setdefault(pod, []).append((scrape.at, sample))
+        return series
+
+    def by_pod(self) -> dict[str, EngineLoad]:
+        """Return the load of every engine that was scraped in the window."""
+        if self._gap is not None:
+            return {}
+        return {pod: self._engine(pod, samples) for pod, samples in self._series().items()}
+
+    def _engine(self, pod: str, samples: list[tuple[float, EngineSample]]) -> EngineLoad:
+        at, last = samples[-1]
+        seconds = at - samples[0][0]
+        change = risen(samples[0][1][:COUNTERS], last[:COUNTERS])
+        alone = Missing(GapReason.ABSENT, Instant(at), "fewer than two samples")
+        idle = Missing(GapReason.NOT_A_NUMBER, Instant(at), "nothing happened in the window")
+
+        def per_second(counter: int) -> Signal[float]:
+            return change[counter] / seconds if seconds > 0 else alone
+
+        def mean(total: int, count: int) -> Signal[float]:
+            return change[total] / change[count] if change[count] > 0 else idle
+
+        return EngineLoad(
+            pod=pod,
+            running=last[RUNNING],
+            waiting=last[WAITING],
+            deferred=last[DEFERRED],
+            kv_use_ratio=last[KV_USE],
+            kv_capacity_tokens=self._cluster.pods[pod].engine.model.limits.kv_capacity_tokens,
+            prompt_tokens_per_second=per_second(PROMPT),
+            computed_prompt_tokens_per_second=per_second(COMPUTED),
+            output_tokens_per_second=per_second(OUTPUT),
+            requests_per_second=per_second(REQUESTS),
+            itl_mean_s=mean(GAP_S, GAPS),
+            prefill_mean_s=mean(PREFILL_S, PREFILLS),
+            queue_mean_s=mean(QUEUE_S, PREFILLS),
+            ttft_mean_s=mean(TTFT_S, REQUESTS),
+            preemptions_per_second=per_second(PREEMPTIONS),
+            newest_sample=Instant(at),
+        )
+
+    def partial(self, newest: float) -> list[Gap]:
+        """Return a gap for every pod that has served for longer than the newest scrape is old and has no series."""
+        if self._gap is not None or not self._window:
+            return []
+        here = self._window[-1].engines
+        silent = [
+            name
+            for name, pod in self._cluster.pods.items()
+            if pod.state in SERVING and name not in here and (pod.ready_since or 0.0) < newest
+        ]
+        return [Gap("engine", pod, Missing(GapReason.PARTIAL, Instant(newest), "no series")) for pod in silent]
+
+
+def risen(first: Sequence[float], last: Sequence[float]) -> list[float]:
+    """Return how much counters rose; one that fell was reset and counts from zero."""
+    return [after - before if after >= before else after for before, after in zip(first, last, strict=True)]
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[float], q: float) -> float:
+    """Return a quantile of a histogram, interpolated in its bucket as Prometheus does."""
+    rank = q * sum(counts)
+    below = 0.0
+    for lower, upper, count in zip((0.0, *bounds), bounds, counts, strict=False):
+        if count > 0 and below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return bounds[-1]
+
+
+def share_within(bounds: Sequence[float], counts: Sequence[float], limit: float) -> float:
+    """Return the share of observations up to a limit, interpolated in its bucket."""
+    within = 0.0
+    for (lower, upper), count in zip(itertools.pairwise((0.0, *bounds)), counts, strict=False):
+        if upper <= limit:
+            within += count
+        elif lower < limit:
+            within += count * (limit - lower) / (upper - lower)
+    return min(1.0, within / sum(counts))
+
+
+def missing_load(profile: str, gap: Missing) -> ProfileLoad:
+    """Return a load of which nothing is known."""
+    return ProfileLoad(profile, gap, gap, gap, gap, gap, gap, gap, gap, gap)
+
+
+def idle_load(profile: str, at: Instant) -> ProfileLoad:
+    """Return the load of a profile that the picker has counted nothing for."""
+    nothing = Missing(GapReason.NOT_A_NUMBER, at, "no request in the window")
+    return ProfileLoad(profile, 0.0, 0.0, 0.0, 0.0, nothing, nothing, nothing, nothing, 0.0)
