@@ -1,0 +1,90 @@
+"""Amendments: small changes of a proposal, each with its reason; none touches ``uncapped``."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from autoscaler.domain.plan import VariantPlan
+from autoscaler.domain.policy import Budget, RatioGuard
+from autoscaler.domain.pool import Role, Variant
+from autoscaler.domain.reason import Code, Reason
+
+Amendment: TypeAlias = Callable[[VariantPlan], VariantPlan]
+Proposals: TypeAlias = Mapping[str, VariantPlan]  # by variant name
+
+
+def within_bounds(variant: Variant) -> Amendment:
+    """Keep a proposal between minReplicas and maxReplicas."""
+
+    def amend(proposal: VariantPlan) -> VariantPlan:
+        target = min(max(proposal.target, variant.min_replicas), variant.max_replicas)
+        if target == proposal.target:
+            return proposal
+        return proposal.amended(target, Reason(Code.BOUNDED, {"from": proposal.target, "to": target}))
+
+    return amend
+
+
+def within_budget(variants: Sequence[Variant], budget: Budget, proposals: Proposals) -> Proposals:
+    """Cut proposals until accelerators and cost per hour fit, one replica at a time from the pool least cut so far.
+
+    Minimums stay. Roles are cut in step, because a request needs both: the variant that keeps the largest share of its
+    wish gives next, the dearest of equals.
+    """
+    counts = {variant.name: proposals[variant.name].target for variant in variants}
+    wishes = dict(counts)
+    while (over := _overspent(variants, budget, counts)) is not None:
+        givers = [v for v in variants if counts[v.name] > v.min_replicas and over(v)]
+        if not givers:
+            break
+        giver = max(givers, key=lambda v: ((counts[v.name] - 1) / wishes[v.name], v.cost_per_replica_hour, v.name))
+        counts[giver.name] -= 1
+    return {name: _cut(proposals[name], counts[name]) for name in counts}
+
+
+def _overspent(
+    variants: Sequence[Variant], budget: Budget, counts: Mapping[str, int]
+) -> Callable[[Variant], bool] | None:
+    """Return which variants could relieve the first limit that is exceeded; None: all limits hold."""
+    for accelerator, limit in budget.accelerator_limits:
+        used = sum(counts[v.name] * v.accelerators_per_replica for v in variants if v.accelerator == accelerator)
+        if used > limit:
+            return lambda variant: variant.accelerator == accelerator
+    cost = sum(counts[v.name] * v.cost_per_replica_hour for v in variants)
+    if budget.cost_per_hour is not None and cost > budget.cost_per_hour + 1e-9:
+        return lambda _: True
+    return None
+
+
+def _cut(proposal: VariantPlan, target: int) -> VariantPlan:
+    if target == proposal.target:
+        return proposal
+    return proposal.amended(target, Reason(Code.OVER_BUDGET, {"from": proposal.target, "to": target}))
+
+
+def within_ratio(variants: Sequence[Variant], guard: RatioGuard, proposals: Proposals) -> Proposals:
+    """Raise the smaller role until prefill per decode lies within the guard; a role is never cut for the ratio."""
+    least, most = guard.min_prefill_per_decode, guard.max_prefill_per_decode
+    prefill, decode = (_total(variants, role, proposals) for role in (Role.PREFILL, Role.DECODE))
+    if least is not None and prefill < least * decode:
+        return _raised(variants, Role.PREFILL, math.ceil(least * decode) - prefill, proposals)
+    if most is not None and prefill > most * decode:
+        return _raised(variants, Role.DECODE, math.ceil(prefill / most) - decode, proposals)
+    return proposals
+
+
+def _total(variants: Sequence[Variant], role: Role, proposals: Proposals) -> int:
+    return sum(proposals[v.name].target for v in variants if v.role is role)
+
+
+def _raised(variants: Sequence[Variant], role: Role, more: int, proposals: Proposals) -> Proposals:
+    """Add replicas to the cheapest variants of a role that have room."""
+    amended = dict(proposals)
+    for variant in sorted((v for v in variants if v.role is role), key=lambda v: (v.cost_per_replica_hour, v.name)):
+        now = amended[variant.name]
+        added = min(more, max(0, variant.max_replicas - now.target))
+        if added > 0:
+            reason = Reason(Code.RATIO_GUARD, {"from": now.target, "to": now.target + added})
+            amended[variant.name] = now.amended(now.target + added, reason)
+            more -= added
+    return amended

@@ -1,0 +1,101 @@
+"""What a role needs of each of its variants, alone: present load, load to come, and work that already waits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.domain.observation import EngineLoad
+from autoscaler.domain.pool import Role, Variant
+from autoscaler.domain.reason import Code
+from autoscaler.domain.signal import Missing
+from autoscaler.plan import sizing, traffic
+from autoscaler.plan.capacity import DecodeStage, PrefillStage, Stage
+from autoscaler.plan.situation import Knowledge, Situation
+from autoscaler.plan.sizing import Requirement
+from autoscaler.plan.traffic import Levels, TrafficClass
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Replicas of one variant that its role would need if it served alone."""
+
+    lower: int  # for the load that is there
+    wanted: Requirement
+    upper: int  # if the highest level came that the forecast holds possible
+
+
+def of_role(situation: Situation, role: Role) -> Mapping[str, Need]:
+    """Return the need of a role by variant name; empty where nothing is known of any profile's demand."""
+    demands = situation.demands
+    if not demands:
+        return {}
+    classes = [TrafficClass.of(situation.policy.profile(demand.profile), demand) for demand in demands]
+    return {variant.name: _of_variant(situation, variant, classes) for variant in situation.policy.pool(role)}
+
+
+def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Need:
+    known = situation.knowledge[variant.name]
+    stage, goals = _stage(variant.role, known, classes), _goals(classes)
+    soon = traffic.levels(variant.role, situation.soon, situation.demands)
+    later = traffic.levels(variant.role, known.lead, situation.demands)
+    queued = _backlog(situation, variant.role, stage, classes, soon, known)
+    most = 2 * max(1, variant.max_replicas)
+
+    def need(levels: Levels) -> Requirement:
+        return sizing.requirement(stage, classes, levels, goals, most)
+
+    present, coming = need(soon), need(_with_flow(later, queued))
+    wanted = coming if coming.replicas > present.replicas else present
+    if queued > 0 and wanted is coming and need(later).replicas < coming.replicas:
+        wanted = replace(wanted, code=Code.BACKLOG)
+    highest = Levels(later.horizon, np.broadcast_to(later.tokens_per_s[-1], later.tokens_per_s.shape))
+    return Need(lower=present.replicas, wanted=wanted, upper=max(wanted.replicas, need(highest).replicas))
+
+
+def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass]) -> Stage:
+    if role is Role.DECODE:
+        return DecodeStage(known.model, classes)
+    first_step_s = min(c.profile.slo.itl for c in classes)  # decode is sized to keep it
+    return PrefillStage(known.model, classes, first_step_s, hands_over=role is Role.PREFILL)
+
+
+def _goals(classes: Sequence[TrafficClass]) -> FloatArray:
+    """Return what one of two stages must keep: a request that misses either limit misses, so each may miss half."""
+    return np.array([1.0 - (1.0 - c.profile.slo.attainment) / 2.0 for c in classes])
+
+
+def _backlog(
+    situation: Situation, role: Role, stage: Stage, classes: Sequence[TrafficClass], soon: Levels, known: Knowledge
+) -> float:
+    """Return the flow, as a share of the expected load, that clears in a start's time what will still wait by then."""
+    load = soon.expected_tokens_per_s
+    total = float(load.sum())
+    if total <= 0:
+        return 0.0
+    pods = situation.ready_pods(role)
+    per_request = _tokens_per_request(role, classes, load)
+    queued = _waiting(situation.observed.engines, pods) * per_request
+    served_per_s = len(pods) * total / max(1e-9, stage.busy_replicas(load))
+    left = queued + (total - served_per_s) * known.lead
+    return max(0.0, min(left, queued + total * known.lead)) / known.startup / total if queued > 0 else 0.0
+
+
+def _waiting(engines: Mapping[str, EngineLoad], pods: set[str]) -> float:
+    """Count the requests that wait for capacity on some pods; engines that do not say are left out."""
+    waiting = (engines[pod].waiting for pod in pods if pod in engines)
+    return sum(count for count in waiting if not isinstance(count, Missing))
+
+
+def _tokens_per_request(role: Role, classes: Sequence[TrafficClass], tokens_per_s: FloatArray) -> float:
+    means = np.array([(c.output if role is Role.DECODE else c.uncached).mean for c in classes])
+    requests = np.divide(tokens_per_s, means, out=np.zeros_like(means), where=means > 0)
+    return float(tokens_per_s.sum() / requests.sum()) if requests.sum() > 0 else 0.0
+
+
+def _with_flow(levels: Levels, share: float) -> Levels:
+    """Return levels that carry a further flow, given as a share of the expected load, in the same mix."""
+    return Levels(levels.horizon, levels.tokens_per_s + share * levels.expected_tokens_per_s)

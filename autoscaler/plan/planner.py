@@ -1,0 +1,158 @@
+"""From demand to a plan for one policy: needs per role, mix of variants, amendments, ordered actions."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeAlias
+
+from autoscaler.domain.demand import ProfileDemand
+from autoscaler.domain.plan import Action, ModelPlan, ProfileOutlook, Scale, VariantPlan, VariantRef
+from autoscaler.domain.policy import Behavior
+from autoscaler.domain.pool import Role, Variant
+from autoscaler.domain.reason import Code, Reason
+from autoscaler.domain.units import Seconds
+from autoscaler.plan import allocation, behavior, guardrails, holds, needs
+from autoscaler.plan.allocation import Option
+from autoscaler.plan.needs import Need
+from autoscaler.plan.situation import Situation
+
+Memories: TypeAlias = Mapping[str, behavior.Memory]
+"""What damping has to know of the past, by variant name."""
+
+
+def plan(situation: Situation, memories: Memories) -> tuple[ModelPlan, Memories]:
+    """Return what to do for one policy, and the memories for the next time."""
+    proposals = _proposals(situation)
+    damped = {name: _damped(situation, name, proposals[name], memories) for name in proposals}
+    limited = guardrails.within_budget(situation.policy.variants, situation.policy.budget, damped)
+    variants = {name: holds.held(situation, name, proposal) for name, proposal in limited.items()}
+    model = ModelPlan(
+        policy=situation.policy.key,
+        variants=MappingProxyType(variants),
+        actions=_actions(situation, variants),
+        outlook=MappingProxyType({demand.profile: _outlook(demand) for demand in situation.demands}),
+    )
+    return model, _remembered(situation, proposals, variants, memories)
+
+
+def _proposals(situation: Situation) -> guardrails.Proposals:
+    """Return what load asks for, before anything is cut or damped."""
+    policy = situation.policy
+    proposals: dict[str, VariantPlan] = {}
+    for role in Role:
+        needed = needs.of_role(situation, role)
+        proposals |= _mix(situation, policy.pool(role), needed) if needed else _unknown(situation, policy.pool(role))
+    return guardrails.within_ratio(policy.variants, policy.ratio, proposals)
+
+
+def _mix(situation: Situation, variants: tuple[Variant, ...], needed: Mapping[str, Need]) -> dict[str, VariantPlan]:
+    options = [_option(situation, variant, needed[variant.name]) for variant in variants]
+    counts = allocation.cheapest(options)
+    return {
+        option.variant.name: _proposal(needed[option.variant.name], count, alone=len(options) == 1)
+        for option, count in zip(options, counts, strict=True)
+    }
+
+
+def _option(situation: Situation, variant: Variant, need: Need) -> Option:
+    requested = situation.requested(variant.name)
+    present = variant.min_replicas if requested is None else requested
+    return Option(variant, need.wanted.replicas, present, situation.knowledge[variant.name].startup)
+
+
+def _proposal(need: Need, count: int, *, alone: bool) -> VariantPlan:
+    """Return the proposal of one variant, its bounds in proportion to its part of the mix."""
+    wanted = need.wanted.replicas
+    reason = Reason(need.wanted.code, need.wanted.evidence)
+    if alone or wanted == 0:
+        uncapped = wanted
+        proposal = VariantPlan(need.lower, count, need.upper, uncapped, (reason,))
+    else:
+        share = count / wanted
+        lower, upper = min(count, round(need.lower * share)), max(count, round(need.upper * share))
+        proposal = VariantPlan(lower, count, upper, count, (reason,))
+    if count == proposal.uncapped:
+        return proposal
+    bounded = Reason(Code.BOUNDED, {"from": proposal.uncapped, "to": count})
+    return proposal.because(bounded)
+
+
+def _unknown(situation: Situation, variants: tuple[Variant, ...]) -> dict[str, VariantPlan]:
+    """Return proposals that keep what is there: nothing is known of the load."""
+    return {v.name: VariantPlan.of(situation.requested(v.name) or v.min_replicas) for v in variants}
+
+
+def _damped(situation: Situation, name: str, proposal: VariantPlan, memories: Memories) -> VariantPlan:
+    """Apply windows, step limits and bounds; say which of them changed the count."""
+    requested = situation.requested(name)
+    if requested is None:
+        return proposal
+    variant, rules = situation.policy.variant(name), _rules(situation, name)
+    memory = memories.get(name) or behavior.Memory.starting(situation.at, requested)
+    if requested and proposal.target and behavior.within_tolerance(proposal.target / requested, rules):
+        kept = requested
+        proposal = proposal if kept == proposal.target else proposal.amended(kept, Reason(Code.WITHIN_TOLERANCE))
+    result = behavior.damped(
+        proposal.target,
+        current=requested,
+        bounds=(variant.min_replicas, variant.max_replicas),
+        behavior=rules,
+        memory=memory,
+        at=situation.at,
+    )
+    steps = ((Code.STABILIZED, result.stabilized), (Code.STEP_LIMITED, result.limited), (Code.BOUNDED, result.bounded))
+    for code, count in steps:
+        if count != proposal.target:
+            proposal = proposal.amended(count, Reason(code, {"from": proposal.target, "to": count}))
+    return proposal
+
+
+def _rules(situation: Situation, name: str) -> Behavior:
+    """Return the operator's behavior, and on the way down no less than what a start costs.
+
+    A replica is kept for as long as starting it again would take: whoever removes at once and whoever keeps for ever
+    both can pay many times the best schedule; this pays at most twice (ski rental, per level of load).
+    """
+    rules = situation.policy.behavior
+    window = max(rules.scale_down.stabilization_window, situation.knowledge[name].startup)
+    return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
+
+
+def _actions(situation: Situation, variants: Mapping[str, VariantPlan]) -> tuple[Action, ...]:
+    """Return the changes to make, growth first; where growth would pass a limit, what shrinks goes first."""
+    policy = situation.policy
+    changes = []
+    for name, proposal in variants.items():
+        requested = situation.requested(name)
+        if requested is not None and proposal.target != requested:
+            changes.append(Scale(VariantRef(policy.key, name), proposal.target, requested))
+    tight = bool(policy.budget.accelerator_limits) or policy.budget.cost_per_hour is not None
+    return tuple(sorted(changes, key=lambda change: (change.replicas > change.observed) == tight))
+
+
+def _remembered(
+    situation: Situation, proposals: guardrails.Proposals, variants: Mapping[str, VariantPlan], memories: Memories
+) -> Memories:
+    """Return the memories with this tick's recommendations and the changes it is about to make."""
+    kept = {}
+    for name, variant in variants.items():
+        requested = situation.requested(name)
+        if requested is None:
+            kept[name] = memories.get(name, behavior.Memory())
+            continue
+        rules = _rules(situation, name)
+        memory = memories.get(name) or behavior.Memory.starting(situation.at, requested)
+        memory = memory.recommended(situation.at, proposals[name].target, rules)
+        kept[name] = memory.changed(situation.at, variant.target - requested, rules)
+    return MappingProxyType(kept)
+
+
+def _outlook(demand: ProfileDemand) -> ProfileOutlook:
+    """Return the expected load at the furthest horizon planned for."""
+    horizon = max(demand.requests_per_second)
+    return ProfileOutlook(
+        profile=demand.profile,
+        requests_per_second=demand.requests_per_second[horizon].mean.at(0.5),
+        uncached_prompt_tokens_per_second=demand.uncached_prompt_tokens_per_second[horizon].mean.at(0.5),
+        output_tokens_per_second=demand.output_tokens_per_second[horizon].mean.at(0.5),
+    )

@@ -1,0 +1,83 @@
+"""The fewest replicas of one variant that keep every class inside its SLO, given how much load may come."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.domain.reason import Code, Evidence
+from autoscaler.plan.capacity import Stage
+from autoscaler.plan.traffic import LEVEL_WEIGHTS, Levels, TrafficClass
+
+FloatArray = NDArray[np.float64]
+
+OUT_OF_REACH = (
+    0.002  # a class that no number of replicas can serve in full is served to within this share of what can be
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """Replicas of one variant alone that a role needs, and what decides it."""
+
+    replicas: int
+    code: Code
+    profile: str  # the tightest binding one; empty without load
+    evidence: Evidence
+
+
+def expected_attainment(stage: Stage, replicas: int, levels: Levels) -> FloatArray:
+    """Return the share of each class's requests inside its limit, averaged over the levels that may come."""
+    each = np.array([stage.attainment(replicas, level) for level in levels.tokens_per_s])
+    return np.asarray(LEVEL_WEIGHTS @ each)
+
+
+def requirement(
+    stage: Stage, classes: Sequence[TrafficClass], levels: Levels, goals: FloatArray, most: int
+) -> Requirement:
+    """Return the fewest replicas, at most ``most``, with which every class reaches its goal on average over levels.
+
+    Args:
+        stage: the role on this variant.
+        classes: the classes of requests, in the order of all arrays.
+        levels: what may come.
+        goals: share of each class's requests that this role must keep inside the limit, shape (classes,).
+        most: give up beyond; the requirement is then ``most``.
+    """
+    load = levels.expected_tokens_per_s
+    if not load.any():
+        return Requirement(0, Code.NO_LOAD, "", {})
+    reachable = expected_attainment(stage, 16 * most, levels)
+    within = np.minimum(goals, reachable - OUT_OF_REACH)
+    least = min(most, max(1, math.floor(stage.busy_replicas(levels.median_tokens_per_s))))
+    replicas = _smallest(lambda n: bool(np.all(expected_attainment(stage, n, levels) >= within)), least, most)
+    tightest = _tightest(stage, replicas, levels, within)
+    evidence: Evidence = {
+        "profile": classes[tightest].profile.name,
+        "horizon_s": float(levels.horizon),
+        "tokens_per_s": float(load.sum()),
+        "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
+        "busy_replicas": stage.busy_replicas(load),
+        "attainment": float(expected_attainment(stage, replicas, levels)[tightest]),
+        "goal": float(goals[tightest]),
+    }
+    return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence)
+
+
+def _smallest(enough: Callable[[int], bool], least: int, most: int) -> int:
+    """Return the smallest count in [least, most] that is enough (``most`` where none is): strides, then halving."""
+    low, bound, stride = least, least, 1
+    while bound < most and not enough(bound):
+        low, bound, stride = bound + 1, min(most, bound + stride), 2 * stride
+    while low < bound:
+        middle = (low + bound) // 2
+        low, bound = (low, middle) if enough(middle) else (middle + 1, bound)
+    return low
+
+
+def _tightest(stage: Stage, replicas: int, levels: Levels, goals: FloatArray) -> int:
+    """Return the index of the class that one replica less would hurt first."""
+    fewer = expected_attainment(stage, max(1, replicas - 1), levels)
+    return int(np.argmin(fewer - goals))
