@@ -350,17 +350,22 @@ class KubeSession:
                 failures += 1
                 if not rotated and (not error.again or failures == self._limits.attempts or delay > self._limits.wait):
                     raise
+                refused = error
             if rotated:
-                await self._log_in_again(used)
+                await self._log_in_again(used, refused)
             else:
                 await asyncio.sleep(delay)
 
-    async def _log_in_again(self, used: client.ApiClient) -> None:
+    async def _log_in_again(self, used: client.ApiClient, refused: KubeError) -> None:
         """Read rotated credentials, unless another call has just done so."""
         async with self._logging_in:
             if self._client is used:
+                try:
+                    configuration = await self._login.configuration()
+                except InputError as unusable:
+                    raise refused from unusable
                 self._retired.append(used)
-                self._client = _client(await self._login.configuration())
+                self._client = _client(configuration)
 
     async def _send(self, call: Call, patience: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """Send once; return the response of a success with its body unread."""
