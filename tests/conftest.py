@@ -66,10 +66,15 @@ def kubelet(control_plane: ControlPlane) -> Iterator[None]:
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """Return the name of a fresh namespace, deleted with all in it after the test."""
+    """Return the name of a fresh namespace, deleted with all in it after the test.
+
+    The API server runs before and after the test, whatever outage the test made or failed in.
+    """
+    control_plane.start_api_server()
     name = f"test-{uuid4().hex[:8]}"
     control_plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
+    control_plane.start_api_server()
     control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
 
 

@@ -97,7 +97,7 @@ class ControlPlane:
         self._api_server.kill()
 
     def start_api_server(self) -> None:
-        """Start the API server again, at the same address and with the same certificate."""
+        """Start the API server again, at the same address and with the same certificate; no harm where it runs."""
         self._api_server.start()
 
     def audit_events(self, user: str | None = None) -> tuple[audit.AuditEvent, ...]:

@@ -1,10 +1,13 @@
 """Start a server as a child process, wait until it answers, and end it surely."""
 
+import contextlib
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tests.servers.guard import guard
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 3.0  # the API server may wait for its open watches for ever
@@ -40,13 +43,16 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start and return once ready.
+        """Start and return once ready; no harm where it runs already.
 
         Raises:
             ServerError: the process ended, or was not ready in time.
         """
+        if self.running:
+            return
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        guard().watch(self._process.pid)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._ready():
             if not self.running or time.monotonic() > deadline:
@@ -59,17 +65,17 @@ class Server:
         if self._process is None:
             return
         self._process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._process = None
+        self.kill()
 
     def kill(self) -> None:
         """End by SIGKILL; no harm where nothing runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is None:
+            return
+        self._process.kill()  # does nothing to a process that has ended
+        self._process.wait()
+        guard().release(self._process.pid)
         self._process = None
 
     def _story(self) -> str:
