@@ -10,7 +10,7 @@ SYNC := $(UV) sync --quiet --frozen --inexact
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format generated servers scoreboard chaos clean setup setup-demo
+.PHONY: help demo test test-fast check check-format check-lint check-types check-imports check-generated format generated servers scoreboard chaos clean setup setup-demo
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,10 +27,17 @@ test-fast: setup ## the tests that need neither servers nor patience
 	$(RUN) $(PYTEST) -n 2 -m "not integration and not slow" $(ARGS)
 
 check: setup ## format, lint, types, import contracts, generated files
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports check-generated
+
+check-format:
 	$(RUN) ruff format --check --quiet
+check-lint:
 	$(RUN) ruff check --quiet
+check-types:
 	$(RUN) mypy
-	$(RUN) lint-imports
+check-imports:
+	$(RUN) lint-imports --no-logo
+check-generated:
 	$(RUN) python -m tools.generated --check
 
 format: setup ## format, and mend what the linter can
