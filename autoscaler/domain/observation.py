@@ -51,6 +51,7 @@ class ProfileLoad:
     ttft: Signal[Latency]
     itl: Signal[Latency]
     queued_requests: Signal[float]  # held by the endpoint picker (flow control), not yet dispatched
+    inferred: tuple[str, ...] = ()  # fields taken from totals of all profiles, for want of series of this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class FleetView:
     workloads: Mapping[str, Signal[Workload]]  # by variant name; one entry for every variant of the policy
     paused: bool = False
     paused_scale_down: bool = False
+    names_pods: bool = True  # false: only counts are known, so pods in the metrics are told by their role label
 
 
 class FleetSource(Protocol):

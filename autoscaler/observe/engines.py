@@ -1,0 +1,280 @@
+"""What the engines of one policy report: per pod, and as totals of the pods on whose side a signal counts."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from autoscaler.domain.fleet import Pod, PodState, Workload
+from autoscaler.domain.observation import EngineLoad, Moments
+from autoscaler.domain.pool import Role
+from autoscaler.domain.signal import GapReason, Missing, Signal
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.observe.catalogue import NAMESPACE, POD, ROLE
+from autoscaler.observe.fleet import FleetView
+from autoscaler.observe.profiles import ProfileTable
+from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, ratio, slope, total
+
+ROLE_LABELS: Mapping[str, Role] = MappingProxyType(
+    {
+        "prefill": Role.PREFILL,
+        "encode-prefill": Role.PREFILL,
+        "decode": Role.DECODE,
+        "prefill-decode": Role.UNIFIED,
+        "encode-prefill-decode": Role.UNIFIED,
+        "both": Role.UNIFIED,
+    }
+)
+"""Values of the label ``llm-d.ai/role``. An encoder (``encode``) neither computes prompts nor generates."""
+
+_REPORTING = (PodState.READY, PodState.DRAINING)
+
+
+def prefills(role: Role) -> bool:
+    """Tell whether pods of a role count for requests and prompt tokens."""
+    return role.prefills
+
+
+def decodes(role: Role) -> bool:
+    """Tell whether pods of a role count for output tokens."""
+    return role.decodes
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The rows of one policy's pods."""
+
+    snapshot: Snapshot
+    roles: Mapping[str, Role]  # by pod
+    newest: Mapping[str, Signal[Instant]]  # by pod, also of pods that should report and do not
+    partial: Mapping[str, Missing]  # by variant of which ready pods do not report
+    rows: Mapping[str, Mapping[str, tuple[Row, ...]]]  # by reading, by pod
+
+    @classmethod
+    def of(cls, table: ProfileTable, snapshot: Snapshot, fleet: FleetView, stale_after: Seconds) -> "Engines":
+        """Select the rows of a policy's pods: those the fleet names, else those of its model that carry a role."""
+        rows = {name: _by_pod(table, snapshot.rows(name)) for name in snapshot.readings}
+        members = _members(table, fleet)
+        roles = _roles(table, rows["engine_newest"], members, only_members=_is_whole(fleet))
+        newest = {pod: _freshness(pod, rows["engine_newest"], snapshot, stale_after) for pod in roles}
+        partial = _partial(table, fleet, newest, snapshot.at, stale_after)
+        shown = {
+            pod: state
+            for pod, state in newest.items()
+            if pod not in members or pod in rows["engine_newest"] or members[pod].state in _REPORTING
+        }
+        return cls(snapshot, roles, shown, partial, rows)
+
+    def loads(self) -> dict[str, EngineLoad]:
+        """Return what each pod reports."""
+        return {pod: self._load(pod) for pod in self.newest}
+
+    def gap(self, side: Callable[[Role], bool], variants: Mapping[str, Role]) -> Missing | None:
+        """Return why totals of a side cannot be formed: a ready pod is silent, or nobody reports."""
+        for variant, missing in self.partial.items():
+            if side(variants[variant]):
+                return missing
+        states = [state for pod, state in self.newest.items() if side(self.roles[pod])]
+        fresh = [state for state in states if not isinstance(state, Missing)]
+        if fresh:
+            return None
+        silent = (state for state in states if isinstance(state, Missing))
+        return next(silent, Missing(GapReason.ABSENT, self.snapshot.at, "no engine reports"))
+
+    def on(self, side: Callable[[Role], bool], reading: str) -> list[Row]:
+        """Return the rows of a reading from the pods of a side that report."""
+        pods = (pod for pod, state in self.newest.items() if side(self.roles[pod]) and not isinstance(state, Missing))
+        return [row for pod in pods for row in self.rows[reading].get(pod, ())]
+
+    def offered(self) -> float | None:
+        """Return requests per second as offered: what finishes, and what piles up (served is not offered)."""
+        finished = total(self.on(prefills, "finished"))
+        piling = slope([*self.on(prefills, "running_trail"), *self.on(prefills, "waiting_trail")])
+        return None if finished is None or piling is None else max(0.0, finished + piling)
+
+    def in_flight(self) -> float | None:
+        """Return the requests inside prefill pods at the begin of the fast window."""
+        trail = [*self.on(prefills, "running_trail"), *self.on(prefills, "waiting_trail")]
+        first = min((row.at for row in trail), default=None)
+        return total(row for row in trail if row.at == first)
+
+    def hit_rate(self) -> float | None:
+        """Return the share of prompt tokens that prefill finds in its cache; NaN if no prompt came for long.
+
+        Hits over queries would count a waiting request again and again, and on decode pods "cached" means "pulled".
+        """
+        for reading in ("prompt_sources", "prompt_sources_long"):
+            sources = self.on(prefills, reading)
+            own = [row for row in sources if row.labels.get("source") != "external_kv_transfer"]
+            share = ratio(total(r for r in own if r.labels.get("source") == "local_cache_hit"), total(own))
+            if share is not None and not math.isnan(share):
+                return share
+        return ratio(total(self.on(prefills, "prefix_hits")), total(self.on(prefills, "prompts")))
+
+    def lengths(self, kind: str, side: Callable[[Role], bool]) -> Moments | None:
+        """Return the moments of prompt or output lengths over all pods of a side; None if nothing finished.
+
+        Engines that allow other lengths have other buckets, so moments are formed per pod and then averaged.
+        """
+        parts: list[tuple[float, Moments]] = []
+        for pod in {row.labels.get(POD, "") for row in self.on(side, f"engine_{kind}_sum")}:
+            histogram = Histogram.of(self.rows[f"engine_{kind}_bucket"].get(pod, ()))
+            summed = total(self.rows[f"engine_{kind}_sum"].get(pod, ()))
+            if histogram and summed is not None and histogram.total > 0.0:
+                parts.append((histogram.total, histogram.moments(summed / histogram.total)))
+        weight = math.fsum(count for count, _ in parts)
+        if not weight > 0.0:
+            return None
+        mean = math.fsum(count * moments.mean for count, moments in parts) / weight
+        return Moments(mean, math.fsum(count * moments.second for count, moments in parts) / weight)
+
+    def _load(self, pod: str) -> EngineLoad:
+        rows = {name: of_pod.get(pod, ()) for name, of_pod in self.rows.items()}
+
+        def signal(value: float | None, *readings: str) -> Signal[float]:
+            return self._signal(pod, value, *readings)
+
+        def mean(part: str, whole: str) -> Signal[float]:
+            return signal(ratio(total(rows[part]), _count(rows[whole])), part, whole)
+
+        return EngineLoad(
+            pod=pod,
+            running=signal(total(rows["running"]), "running"),
+            waiting=signal(total(rows["waiting_capacity"]), "waiting_capacity"),
+            deferred=signal(total(rows["waiting_deferred"]), "waiting_deferred"),
+            kv_use_ratio=signal(total(rows["kv_use"]), "kv_use"),
+            kv_capacity_tokens=signal(_capacity(rows["kv_size"]), "kv_size"),
+            prompt_tokens_per_second=signal(total(rows["prompts"]), "prompts"),
+            computed_prompt_tokens_per_second=signal(_computed(rows), "prompt_sources", "prompts", "prefix_hits"),
+            output_tokens_per_second=signal(total(rows["generated"]), "generated"),
+            requests_per_second=signal(total(rows["finished"]), "finished"),
+            itl_mean_s=mean("engine_itl_sum", "engine_itl_bucket"),
+            prefill_mean_s=mean("prefill_time_sum", "prefill_time_count"),
+            queue_mean_s=mean("queue_time_sum", "queue_time_count"),
+            ttft_mean_s=mean("engine_ttft_sum", "engine_ttft_bucket"),
+            preemptions_per_second=signal(total(rows["preemptions"]), "preemptions"),
+            newest_sample=self.newest[pod],
+        )
+
+    def _signal(self, pod: str, value: float | None, *readings: str) -> Signal[float]:
+        """Return a value of a pod; a pod that is silent, or a query that failed, explains itself instead."""
+        state = self.newest[pod]
+        if isinstance(state, Missing):
+            return state
+        if failure := self.snapshot.failure(*readings):
+            return failure
+        return as_signal(value, self.snapshot.at, f"{readings[0]} of {pod}")
+
+
+def _by_pod(table: ProfileTable, rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        pod = row.labels.get(POD, "")
+        if pod and row.labels.get(NAMESPACE, "") == table.policy.namespace and table.is_selected(row):
+            found.setdefault(pod, []).append(row)
+    return {pod: tuple(group) for pod, group in found.items()}
+
+
+def _members(table: ProfileTable, fleet: FleetView) -> dict[str, Pod]:
+    workloads = [workload for workload in fleet.workloads.values() if isinstance(workload, Workload)]
+    known = {variant.name for variant in table.policy.variants}
+    return {pod.name: pod for workload in workloads for pod in workload.pods if pod.variant in known}
+
+
+def _is_whole(fleet: FleetView) -> bool:
+    """Tell whether the fleet names every pod: then any other pod in the metrics is gone, or not of this policy."""
+    return (
+        bool(fleet.workloads)
+        and fleet.names_pods
+        and not any(isinstance(workload, Missing) for workload in fleet.workloads.values())
+    )
+
+
+def _roles(
+    table: ProfileTable, newest: Mapping[str, tuple[Row, ...]], members: Mapping[str, Pod], *, only_members: bool
+) -> dict[str, Role]:
+    """Return the role of each pod of the policy: as the fleet says, else as the pod's label says."""
+    roles = {name: table.policy.variant(pod.variant).role for name, pod in members.items()}
+    if only_members:
+        return roles
+    single = {variant.role for variant in table.policy.variants}
+    for pod, rows in newest.items():
+        if pod in roles or not any(table.owns(row) for row in rows):
+            continue
+        label = rows[0].labels.get(ROLE, "")
+        if label in ROLE_LABELS:
+            roles[pod] = ROLE_LABELS[label]
+        elif not label and len(single) == 1:
+            roles[pod] = next(iter(single))
+    return roles
+
+
+def _freshness(
+    pod: str, newest: Mapping[str, tuple[Row, ...]], snapshot: Snapshot, stale_after: Seconds
+) -> Signal[Instant]:
+    if failure := snapshot.failure("engine_newest"):
+        return failure
+    times = [row.value for row in newest.get(pod, ())]
+    if not times:
+        return Missing(GapReason.ABSENT, snapshot.at, f"{pod} does not report")
+    latest = Instant(max(times))
+    if snapshot.at - latest > stale_after:
+        return Missing(GapReason.STALE, latest, f"{pod}: newest sample is {snapshot.at - latest:.0f} s old")
+    return latest
+
+
+def _partial(
+    table: ProfileTable,
+    fleet: FleetView,
+    newest: Mapping[str, Signal[Instant]],
+    at: Instant,
+    grace: Seconds,
+) -> dict[str, Missing]:
+    """Return the variants of which ready pods are silent; a pod may be ready for ``grace`` before its first scrape."""
+    found: dict[str, Missing] = {}
+    for variant in table.policy.variants:
+        workload = fleet.workloads.get(variant.name)
+        if not isinstance(workload, Workload) or not fleet.names_pods:
+            continue
+        ready = [p for p in workload.in_state(PodState.READY) if p.ready_since is None or at - p.ready_since > grace]
+        silent = [pod.name for pod in ready if isinstance(newest.get(pod.name), Missing)]
+        if silent:
+            since = min(state.since for name in silent if isinstance(state := newest[name], Missing))
+            detail = f"{len(ready) - len(silent)} of {len(ready)} ready pods of {variant.name} report"
+            found[variant.name] = Missing(
+                GapReason.PARTIAL, since, f"{detail}; silent: {', '.join(sorted(silent)[:3])}"
+            )
+    return found
+
+
+def _count(rows: Iterable[Row]) -> float | None:
+    """Return the rate of observations: of a histogram its infinite bucket, of a counter its sum."""
+    rows = list(rows)
+    if any("le" in row.labels for row in rows):
+        histogram = Histogram.of(rows)
+        return histogram.total if histogram else None
+    return total(rows)
+
+
+def _computed(rows: Mapping[str, tuple[Row, ...]]) -> float | None:
+    """Return prompt tokens per second that were computed here; before vLLM 0.16: all less those found in the cache."""
+    if rows["prompt_sources"]:
+        return total(row for row in rows["prompt_sources"] if row.labels.get("source") == "local_compute")
+    prompts, hits = total(rows["prompts"]), total(rows["prefix_hits"])
+    return None if prompts is None or hits is None else max(0.0, prompts - hits)
+
+
+def _capacity(rows: Iterable[Row]) -> float | None:
+    """Return the tokens that the KV cache of all ranks holds, from labels that are text and sometimes "None"."""
+    sizes = [_size(row) for row in rows]
+    known = [size for size in sizes if size is not None]
+    return math.fsum(known) if known and len(known) == len(sizes) else None
+
+
+def _size(row: Row) -> float | None:
+    blocks, block, tokens = (
+        row.labels.get(name, "") for name in ("num_gpu_blocks", "block_size", "kv_cache_size_tokens")
+    )
+    if tokens.isdigit():
+        return float(tokens)
+    return float(blocks) * float(block) if blocks.isdigit() and block.isdigit() else None

@@ -1,0 +1,230 @@
+"""The catalogue's readings asked of a Prometheus: at one moment, or over its past."""
+
+import asyncio
+import bisect
+import itertools
+import math
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util.retry import Retry
+
+from autoscaler.domain.signal import GapReason, Missing
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import ObservationError
+from autoscaler.observe import catalogue, promql
+from autoscaler.observe.catalogue import TRAIL_STEP, Function, Reading, Windows
+from autoscaler.observe.connection import Connection, TooLargeError, credentials, session
+from autoscaler.observe.samples import Row, Snapshot
+
+_STATUS = re.compile(r"HTTP Status Code (\d+)")
+_WHOLE_SOURCE = frozenset({401, 403, 404, 408, 429})
+"""Client errors that concern every query alike; any other is about one query (too many samples, a bad expression)."""
+
+
+class PrometheusSource:
+    """Answers every reading with one query, whatever the number of models, variants and pods."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        namespaces: Sequence[str],
+        windows: Windows,
+        *,
+        matchers: Mapping[str, str] = MappingProxyType({}),
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Read series of some namespaces (none: of all) that carry the given labels; keep more labels in the rows."""
+        self.windows = windows
+        self.queries_sent = 0
+        self._connection = connection
+        self._matchers = promql.scope(namespaces, matchers)
+        self.readings = catalogue.keeping(promql.label_names(keep))
+        self._turns = asyncio.Semaphore(connection.parallel)
+        self._client = _client(connection)
+
+    async def read(self, now: Instant) -> Snapshot:
+        """Evaluate every reading at ``now``.
+
+        Raises:
+            ObservationError: the server does not answer, or refuses every query.
+        """
+        queries = {reading: promql.instant(reading, self.windows, self._matchers) for reading in self.readings.values()}
+        found = await self._all({reading: (query, {"time": _stamp(now)}) for reading, query in queries.items()})
+        rows = {name: _rows(now, answer) for name, answer in found.items()}
+        return Snapshot(now, MappingProxyType(rows))
+
+    async def read_range(
+        self, start: Instant, end: Instant, step: Seconds, chunk: int = 240
+    ) -> AsyncIterator[Snapshot]:
+        """Yield what ``read`` would have returned at start, start + step, ..., at most ``end``; in bounded chunks.
+
+        Raises:
+            ObservationError: as ``read``.
+        """
+        count = math.floor((end - start) / step + 1e-9) + 1
+        for first in range(0, count, chunk):
+            moments = [Instant(start + n * step) for n in range(first, min(first + chunk, count))]
+            for snapshot in await self._past(moments, step):
+                yield snapshot
+
+    async def scrape_interval(self, now: Instant) -> Seconds | None:
+        """Return the longest of the engines' median distances between samples; None if that cannot be told."""
+        selector = ", ".join(self._matchers)
+        answer = await self._ask(f"vllm:num_requests_running{{{selector}}}[5m]", {"time": _stamp(now)})
+        if isinstance(answer, Missing):
+            return None
+        intervals = [gap for series in answer if (gap := _median_gap(series.get("values", ()))) is not None]
+        return max(intervals, default=None)
+
+    async def _past(self, moments: Sequence[Instant], step: Seconds) -> list[Snapshot]:
+        asked = {reading: self._range_query(reading, moments, step) for reading in self.readings.values()}
+        found = await self._all(asked)
+        rows = {name: _Past.of(_rows(moments[-1], answer)) for name, answer in found.items()}
+        return [self._at(moment, rows) for moment in moments]
+
+    def _range_query(self, reading: Reading, moments: Sequence[Instant], step: Seconds) -> tuple[str, dict[str, str]]:
+        start, end = moments[0], moments[-1]
+        if reading.function is Function.TRAIL:  # its own points, from which each moment takes those of its window
+            start = Instant(math.ceil((start - self.windows.of(reading.span)) / TRAIL_STEP) * TRAIL_STEP)
+            step = TRAIL_STEP
+        window = {"start": _stamp(start), "end": _stamp(max(start, end)), "step": f"{step:.3f}"}
+        return promql.members(reading, self.windows, self._matchers), window
+
+    def _at(self, moment: Instant, past: Mapping[str, "_Past"]) -> Snapshot:
+        """Pick from the rows of a range those that belong to one moment."""
+        picked = {}
+        for name, rows in past.items():
+            reading = self.readings[name]
+            reach = self.windows.of(reading.span) if reading.function is Function.TRAIL else Seconds(0.0)
+            picked[name] = rows.within(moment, reach)
+        return Snapshot(moment, MappingProxyType(picked))
+
+    async def _all(self, queries: Mapping[Reading, tuple[str, dict[str, str]]]) -> dict[str, list[Any] | Missing]:
+        """Ask everything, a few queries at a time; the first sign that the server is gone ends the rest."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {
+                    reading.name: group.create_task(self._ask(query, arguments))
+                    for reading, (query, arguments) in queries.items()
+                }
+        except* ObservationError as failures:
+            raise failures.exceptions[0] from None
+        return {name: task.result() for name, task in tasks.items()}
+
+    async def _ask(self, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
+        async with self._turns:
+            self.queries_sent += 1
+            return await asyncio.to_thread(self._ask_now, query, arguments)
+
+    def _ask_now(self, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
+        """Send one query and wait; runs in a thread."""
+        since = Instant(float(arguments.get("time") or arguments["end"]))
+        try:
+            if "time" in arguments:
+                answer = self._client.custom_query(query, params=arguments)
+            else:
+                ends = [datetime.fromtimestamp(float(arguments[end]), UTC) for end in ("start", "end")]
+                # the client rounds to seconds; its ``params`` win and are exact
+                answer = self._client.custom_query_range(query, *ends, arguments["step"], params=arguments)
+        except PrometheusApiClientException as error:
+            return self._refused(error, since)
+        except TooLargeError as error:
+            return Missing(GapReason.UNREACHABLE, since, str(error))
+        except requests.RequestException as error:
+            msg = f"{self._connection.name}: no answer ({type(error).__name__}); is the URL right, is the server up?"
+            raise ObservationError(msg) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{self._connection.name}: no Prometheus answers there ({type(error).__name__}: {str(error)[:120]})"
+            raise ObservationError(msg) from error
+        return self._bounded(answer, since)
+
+    def _refused(self, error: PrometheusApiClientException, since: Instant) -> Missing:
+        status = int(found.group(1)) if (found := _STATUS.search(str(error))) else 500
+        if status in _WHOLE_SOURCE or status >= 500:
+            hint = "; check the credentials" if status in {401, 403} else ""
+            msg = f"{self._connection.name}: {str(error)[:200]}{hint}"
+            raise ObservationError(msg) from error
+        return Missing(GapReason.UNREACHABLE, since, f"query refused: {str(error)[:200]}")
+
+    def _bounded(self, answer: object, since: Instant) -> list[Any] | Missing:
+        if not isinstance(answer, list):
+            msg = f"{self._connection.name}: the answer holds no result"
+            raise ObservationError(msg)
+        if len(answer) > self._connection.max_series:
+            limit = self._connection.max_series
+            return Missing(GapReason.UNREACHABLE, since, f"{len(answer)} series, at most {limit} are read")
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """The rows of a range query in the order of their times."""
+
+    rows: tuple[Row, ...]
+    times: tuple[float, ...]
+    missing: Missing | None = None
+
+    @classmethod
+    def of(cls, rows: tuple[Row, ...] | Missing) -> "_Past":
+        if isinstance(rows, Missing):
+            return cls((), (), rows)
+        ordered = tuple(sorted(rows, key=lambda row: row.at))
+        return cls(ordered, tuple(row.at for row in ordered))
+
+    def within(self, moment: Instant, reach: Seconds) -> tuple[Row, ...] | Missing:
+        """Return the rows of a moment and what ``reach`` before it; times are rounded to milliseconds."""
+        low = bisect.bisect_left(self.times, moment - reach - 1e-3)
+        high = bisect.bisect_right(self.times, moment + 1e-3)
+        return self.missing or self.rows[low:high]
+
+
+def _client(connection: Connection) -> PrometheusConnect:
+    retry = Retry(
+        total=connection.retries,
+        backoff_factor=connection.backoff,
+        status_forcelist=(408, 429, 500, 502, 503, 504),
+        allowed_methods=None,  # queries change nothing: POST may be repeated
+        raise_on_status=False,
+    )
+    return PrometheusConnect(
+        connection.url.rstrip("/"),
+        session=session(connection),
+        retry=retry,
+        auth=credentials(connection),
+        timeout=connection.timeout,
+        method="POST",
+    )
+
+
+def _stamp(at: Instant) -> str:
+    return f"{at:.3f}"
+
+
+def _rows(now: Instant, answer: list[Any] | Missing) -> tuple[Row, ...] | Missing:
+    """Parse a vector (one value per series) or a matrix (several)."""
+    if isinstance(answer, Missing):
+        return answer
+    try:
+        return tuple(
+            # at an instant query's moment the answer's stamp is rounded to milliseconds
+            Row(series["metric"], float(value), now if "value" in series else Instant(float(at)))
+            for series in answer
+            for at, value in (series["values"] if "values" in series else (series["value"],))
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"the answer of Prometheus cannot be read: {type(error).__name__}"
+        raise ObservationError(msg) from error
+
+
+def _median_gap(values: Sequence[Sequence[Any]]) -> Seconds | None:
+    times = [float(at) for at, _ in values]
+    gaps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
+    return Seconds(gaps[len(gaps) // 2]) if gaps else None

@@ -1,0 +1,180 @@
+"""What a reading returned: rows of labels and values, and what follows from them whatever their source."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from autoscaler.domain.observation import Moments
+from autoscaler.domain.signal import GapReason, Missing
+from autoscaler.domain.units import Instant
+from autoscaler.observe import catalogue
+
+Key: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One member of a reading's result. ``at``: the moment of evaluation, or of the point of a trail."""
+
+    labels: Mapping[str, str]
+    value: float
+    at: Instant
+
+    def key(self, labels: Iterable[str]) -> Key:
+        """Return the values of some labels; a label that is not there is empty, as in Prometheus."""
+        return tuple(self.labels.get(label, "") for label in labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The rows of every reading, evaluated at one moment; a reading whose query failed is Missing as a whole."""
+
+    at: Instant
+    readings: Mapping[str, tuple[Row, ...] | Missing]
+
+    def rows(self, reading: str) -> tuple[Row, ...]:
+        """Return the rows of a reading; none if its query failed (``failure`` tells)."""
+        found = self.readings.get(reading, ())
+        return () if isinstance(found, Missing) else found
+
+    def failure(self, *readings: str) -> Missing | None:
+        """Return why one of these readings is missing as a whole, if one is."""
+        failures = (found for name in readings if isinstance(found := self.readings.get(name), Missing))
+        return next(failures, None)
+
+    @classmethod
+    def unreachable(cls, missing: Missing) -> "Snapshot":
+        """Return the snapshot of a source that does not answer: every reading is missing."""
+        return cls(missing.since, MappingProxyType(dict.fromkeys(catalogue.keeping(), missing)))
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Observations per second by upper bound, cumulative; the last bound is infinite."""
+
+    bounds: tuple[float, ...]
+    cumulative: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> "Histogram | None":
+        """Collect the buckets of one group; None without an infinite one (then the total is not known).
+
+        Rates of buckets that were scraped together can shrink with the bound by rounding alone: made monotone.
+        """
+        sums: dict[float, float] = {}
+        for row in rows:
+            bound = _bound(row.labels.get("le", ""))
+            if bound is not None and not math.isnan(row.value):
+                sums[bound] = sums.get(bound, 0.0) + row.value
+        if math.inf not in sums:
+            return None
+        bounds = tuple(sorted(sums))
+        return cls(bounds, tuple(itertools.accumulate((sums[bound] for bound in bounds), max)))
+
+    @property
+    def total(self) -> float:
+        """Return observations per second."""
+        return self.cumulative[-1]
+
+    def buckets(self) -> Iterator[tuple[float, float, float]]:
+        """Yield lower bound, upper bound and rate of every bucket with observations."""
+        low, below = 0.0, 0.0
+        for high, upto in zip(self.bounds, self.cumulative, strict=True):
+            if upto > below:
+                yield low, high, upto - below
+            low, below = high, upto
+
+    def quantile(self, probability: float) -> float:
+        """Return a quantile, interpolated in its bucket; beyond the last finite bound that bound (as PromQL does)."""
+        rank, below = probability * self.total, 0.0
+        for low, high, rate in self.buckets():
+            if below + rate >= rank:
+                return low if math.isinf(high) else low + (high - low) * (rank - below) / rate
+            below += rate
+        return 0.0
+
+    def share_within(self, limit: float) -> float:
+        """Return the share of observations up to ``limit``, interpolated in its bucket.
+
+        What lies beyond the last finite bound counts as beyond the limit: the pessimistic reading.
+        """
+        inside = 0.0
+        for low, high, rate in self.buckets():
+            if high <= limit:
+                inside += rate
+            elif low < limit and not math.isinf(high):
+                inside += rate * (limit - low) / (high - low)
+        return inside / self.total
+
+    def moments(self, mean: float) -> Moments:
+        """Return the moments around an exactly known mean; the spread comes from the buckets, even inside each.
+
+        Wide buckets make the spread read somewhat large (the safe side for waiting times). The bucket without an
+        upper bound counts with its lower one.
+        """
+        first = second = 0.0
+        for low, high, rate in self.buckets():
+            top = low if math.isinf(high) else high
+            first += rate * (low + top) / 2.0
+            second += rate * (low * low + low * top + top * top) / 3.0
+        if first <= 0.0:
+            return Moments(mean, mean * mean)
+        variation = max(1.0, second * self.total / (first * first))
+        return Moments(mean, mean * mean * variation)
+
+
+def _bound(text: str) -> float | None:
+    """Read a bucket's bound: Go writes 1, Python 1.0, both mean the same."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def total(rows: Iterable[Row]) -> float | None:
+    """Return the sum of values; None without rows; NaN if one is."""
+    values = [row.value for row in rows]
+    return math.fsum(values) if values else None
+
+
+def grouped(rows: Iterable[Row], labels: Sequence[str]) -> dict[Key, list[Row]]:
+    """Group rows by the values of some labels."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.key(labels), []).append(row)
+    return groups
+
+
+def slope(rows: Iterable[Row]) -> float | None:
+    """Return the least-squares slope (1/s) of the sum of trails; None with fewer than two moments.
+
+    Members are added up before the slope is taken: a new pod would otherwise jump. PromQL's ``deriv`` of a subquery.
+    """
+    sums: dict[float, float] = {}
+    for row in rows:
+        sums[row.at] = sums.get(row.at, 0.0) + row.value
+    if len(sums) < 2:
+        return None
+    mean_t = math.fsum(sums) / len(sums)
+    mean_v = math.fsum(sums.values()) / len(sums)
+    spread = math.fsum((t - mean_t) ** 2 for t in sums)
+    return math.fsum((t - mean_t) * (v - mean_v) for t, v in sums.items()) / spread
+
+
+def as_signal(value: float | None, since: Instant, what: str) -> float | Missing:
+    """Turn a computed value into a signal: nothing is ABSENT, 0/0 is NOT_A_NUMBER, never 0."""
+    if value is None:
+        return Missing(GapReason.ABSENT, since, f"no {what}")
+    if math.isnan(value) or math.isinf(value):
+        return Missing(GapReason.NOT_A_NUMBER, since, f"{what} is {value}")
+    return value
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """Return part / whole; None if one is absent, NaN if the whole is 0."""
+    if part is None or whole is None:
+        return None
+    return part / whole if whole != 0.0 else math.nan

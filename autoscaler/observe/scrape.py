@@ -1,0 +1,229 @@
+"""Expositions kept in memory, and the catalogue's readings evaluated over them: metrics without a Prometheus.
+
+For the simulator, for recordings, and for clusters whose engines and pickers are scraped directly.
+"""
+
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import ObservationError
+from autoscaler.observe import catalogue
+from autoscaler.observe.catalogue import MODEL, NAMESPACE, TRAIL_STEP, Function, Reading, Series, Windows
+from autoscaler.observe.samples import Key, Row, Snapshot
+from autoscaler.observe.track import LOOKBACK, Track
+
+Labels = tuple[tuple[str, str], ...]
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one target may send before it is refused: a target that floods would otherwise take the controller down."""
+
+    exposition_bytes: int = 16 * 2**20
+    series_per_target: int = 20_000
+    label_value_chars: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is scraped, and the labels that the scrape adds to each of its series."""
+
+    labels: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name the target in messages."""
+        return "/".join(self.labels.get(label, "") for label in (NAMESPACE, "pod"))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The series that a target showed at its latest scrape."""
+
+    tracks: set[tuple[str, Labels]] = field(default_factory=set)
+
+
+class MemorySource:
+    """A window of scrapes that answers the catalogue's readings as Prometheus would."""
+
+    def __init__(
+        self,
+        namespaces: Sequence[str],
+        windows: Windows,
+        *,
+        matchers: Mapping[str, str] = MappingProxyType({}),
+        keep: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        """Read series of some namespaces (none: of all) that carry the given labels; keep more labels in the rows."""
+        self.windows = windows
+        self.readings = catalogue.keeping(keep)
+        self._namespaces = frozenset(namespaces)
+        self._matchers = dict(matchers)
+        self._limits = limits or Limits()
+        self._wanted = catalogue.series_names()
+        self._tracks: dict[str, dict[Labels, Track]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._keep = Seconds(max(windows.fast, windows.long, LOOKBACK) + TRAIL_STEP)
+
+    def add(self, at: Instant, target: Target, exposition: str) -> None:
+        """Take in one scrape.
+
+        Raises:
+            ObservationError: it is no exposition, or larger than allowed; it counts as a failed scrape.
+        """
+        shown = _Seen()
+        try:
+            samples = list(self._parse(target, exposition))
+        except ObservationError:
+            self.failed(at, target)
+            raise
+        for name, labels, value in samples:
+            self._tracks.setdefault(name, {}).setdefault(labels, Track()).append(at, value)
+            shown.tracks.add((name, labels))
+        self._end(at, target, still=shown)
+        self._seen[target.name] = shown
+
+    def failed(self, at: Instant, target: Target) -> None:
+        """Note that a scrape did not succeed: as in Prometheus, the target's series end for now."""
+        self._end(at, target, still=_Seen())
+
+    def forget(self, now: Instant) -> None:
+        """Drop what no reading at or after ``now`` can need."""
+        for tracks in self._tracks.values():
+            for labels in list(tracks):
+                tracks[labels].forget(Instant(now - self._keep))
+                if not len(tracks[labels]):
+                    del tracks[labels]
+
+    async def read(self, now: Instant) -> Snapshot:
+        """Evaluate every reading at ``now``."""
+        rows = {name: tuple(self.evaluate(reading, now)) for name, reading in self.readings.items()}
+        return Snapshot(now, MappingProxyType(rows))
+
+    async def read_range(self, start: Instant, end: Instant, step: Seconds) -> AsyncIterator[Snapshot]:
+        """Yield what ``read`` returns at start, start + step, ..., at most ``end``."""
+        for n in range(math.floor((end - start) / step + 1e-9) + 1):
+            yield await self.read(Instant(start + n * step))
+
+    async def scrape_interval(self, now: Instant) -> Seconds | None:
+        """Return the longest of the targets' median distances between scrapes; None if that cannot be told."""
+        names = {series.name for series in self.readings["engine_newest"].series}
+        recent = (track for name in names for track in self._tracks.get(name, {}).values() if track.last(now))
+        return max((gap for track in recent if (gap := track.interval()) is not None), default=None)
+
+    def evaluate(self, reading: Reading, now: Instant) -> Iterator[Row]:
+        """Yield the rows of one reading."""
+        moments = [now]
+        if reading.function is Function.TRAIL:
+            window = self.windows.of(reading.span)
+            first = math.ceil((now - window) / TRAIL_STEP)
+            moments = [Instant(n * TRAIL_STEP) for n in range(first, math.floor(now / TRAIL_STEP) + 1)]
+        for moment in moments:
+            yield from self._evaluate_once(reading, moment)
+
+    def _evaluate_once(self, reading: Reading, now: Instant) -> Iterator[Row]:
+        taken: set[Key] = set()
+        for series in reading.series:
+            groups = {
+                key: value
+                for key, value in self._joined(reading, series, now).items()
+                if _part(reading, key) not in taken
+            }
+            for key, value in groups.items():
+                yield Row({label: text for label, text in zip(reading.by, key, strict=True) if text}, value, now)
+            taken |= {_part(reading, key) for key in groups}
+
+    def _joined(self, reading: Reading, series: Series, now: Instant) -> dict[Key, float]:
+        """Apply the function to each series, keep the largest of equals, then join the members of each group."""
+        identity = (*reading.by, *(label for label in series.own if label not in reading.by))
+        largest: dict[Key, float] = {}
+        for labels, track in self._tracks.get(series.name, {}).items():
+            values = dict(labels)
+            value = self._applied(reading, track, now) if self._selected(series, values) else None
+            if value is not None:
+                key = tuple(values.get(label, "") for label in identity)
+                known = largest.get(key, math.nan)
+                largest[key] = value if math.isnan(known) or value > known else known
+        groups: dict[Key, list[float]] = {}
+        for key, value in largest.items():
+            groups.setdefault(key[: len(reading.by)], []).append(value)
+        return {key: _JOIN[reading.join](members) for key, members in groups.items()}
+
+    def _applied(self, reading: Reading, track: Track, now: Instant) -> float | None:
+        window = self.windows.of(reading.span)
+        match reading.function:
+            case Function.RATE:
+                return track.rate(now, window)
+            case Function.AVERAGE:
+                return track.average(now, window)
+            case Function.PEAK:
+                return track.peak(now, window)
+            case Function.LAST | Function.TRAIL:
+                return found[1] if (found := track.last(now)) else None
+            case Function.TIME:
+                return found[0] if (found := track.last(now)) else None
+
+    def _selected(self, series: Series, labels: Mapping[str, str]) -> bool:
+        """Tell whether a series is one of those that the query would select."""
+        if self._namespaces and labels.get(NAMESPACE, "") not in self._namespaces:
+            return False
+        if series.named and not labels.get(MODEL):
+            return False
+        return all(labels.get(label, "") == value for label, value in (*series.where, *self._matchers.items()))
+
+    def _parse(self, target: Target, exposition: str) -> Iterator[tuple[str, Labels, float]]:
+        if len(exposition) > self._limits.exposition_bytes:
+            limit = self._limits.exposition_bytes
+            msg = f"{target.name}: exposition of {len(exposition)} bytes, at most {limit} are read"
+            raise ObservationError(msg)
+        wanted = self._only_wanted(exposition)
+        if len(wanted) > self._limits.series_per_target:
+            limit = self._limits.series_per_target
+            msg = f"{target.name}: {len(wanted)} series, at most {limit} are read; a label there has too many values"
+            raise ObservationError(msg)
+        try:
+            found = [s for family in text_string_to_metric_families("\n".join(wanted) + "\n") for s in family.samples]
+        except (ValueError, KeyError, IndexError) as error:
+            msg = f"{target.name}: not a metrics exposition: {str(error)[:200]}"
+            raise ObservationError(msg) from error
+        for sample in found:
+            longest = max(map(len, sample.labels.values()), default=0)
+            if longest > self._limits.label_value_chars:
+                msg = f"{target.name}: a label value of {sample.name} has {longest} characters"
+                raise ObservationError(msg)
+            # labels of the target win, as without honorLabels
+            yield sample.name, tuple(sorted({**sample.labels, **target.labels}.items())), float(sample.value)
+
+    def _only_wanted(self, exposition: str) -> list[str]:
+        """Return the lines of series that some reading wants: the parser is slow, most series are not needed."""
+        lines = (line.strip() for line in exposition.splitlines())
+        return [line for line in lines if (name := _NAME.match(line)) and name.group() in self._wanted]
+
+    def _end(self, at: Instant, target: Target, still: _Seen) -> None:
+        for name, labels in self._seen.get(target.name, still).tracks - still.tracks:
+            if (track := self._tracks.get(name, {}).get(labels)) is not None:
+                track.end(at)
+
+
+def _part(reading: Reading, key: Key) -> Key:
+    """Return the part of a row's key on which alternative names exclude each other."""
+    return tuple(value for label, value in zip(reading.by, key, strict=True) if label in reading.either)
+
+
+def _mean(values: Iterable[float]) -> float:
+    members = list(values)
+    return math.fsum(members) / len(members)
+
+
+_JOIN: Mapping[str, Callable[[Iterable[float]], float]] = MappingProxyType(
+    {"sum": math.fsum, "max": max, "min": min, "avg": _mean}
+)
