@@ -1,0 +1,97 @@
+"""Builds the objects of a command from its options: the one place where rooms meet."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from autoscaler.domain.plan import Action
+from autoscaler.domain.policy import Mode, SLOPolicy
+from autoscaler.domain.pool import Variant
+from autoscaler.domain.record import ActionResult, Outcome
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import InputError
+from autoscaler.observe import observer
+from autoscaler.observe.connection import Connection
+from autoscaler.observe.prometheus import PrometheusSource
+from autoscaler.performance.profile import load_profile
+from autoscaler.performance.step import ReplicaModel
+from autoscaler.plan.feasibility import slo_feasible
+from autoscaler.policy import load_policies
+from autoscaler.ports import Actuator
+
+
+class WallClock:
+    """The real clock."""
+
+    def now(self) -> Instant:
+        """Return the present moment."""
+        return Instant(time.time())
+
+    async def sleep(self, duration: Seconds) -> None:
+        """Wait."""
+        await asyncio.sleep(duration)
+
+
+class ByMode:
+    """Carries out the actions of policies in mode Auto, and only reports those of all others."""
+
+    def __init__(self, policies: Sequence[SLOPolicy], *, acting: Actuator, reporting: Actuator) -> None:
+        """Take whom to act for, and the two ways to treat an action."""
+        self._auto = {policy.key for policy in policies if policy.mode is Mode.AUTO}
+        self._acting = acting
+        self._reporting = reporting
+
+    async def apply(self, actions: Sequence[Action]) -> Outcome:
+        """Treat each action as its policy's mode demands."""
+        acted = await self._acting.apply([a for a in actions if a.variant.policy in self._auto])
+        reported = await self._reporting.apply([a for a in actions if a.variant.policy not in self._auto])
+        results: tuple[ActionResult, ...] = (*acted.results, *reported.results)
+        return Outcome(results)
+
+
+def policies(files: Sequence[Path]) -> tuple[SLOPolicy, ...]:
+    """Load policies; doubts go to stderr.
+
+    Raises:
+        PolicyError: some cannot be used.
+    """
+    loaded = load_policies(files)
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return loaded.policies
+
+
+def models(chosen: Sequence[SLOPolicy]) -> Mapping[str, Mapping[str, ReplicaModel]]:
+    """Load what is known beforehand of each variant's speed, by policy key and variant name.
+
+    Raises:
+        InputError: a profile does not exist, or is for another role.
+    """
+    known = {policy.key: {variant.name: _model(policy, variant) for variant in policy.variants} for policy in chosen}
+    for policy in chosen:
+        for doubt in slo_feasible(policy, known[policy.key]):
+            typer.echo(f"warning: {policy.key}: {doubt}", err=True)
+    return known
+
+
+def _model(policy: SLOPolicy, variant: Variant) -> ReplicaModel:
+    if variant.performance_profile is None:
+        msg = (
+            f"{policy.key}: variant {variant.name} names no performanceProfile, and sizing from physics alone is not"
+            " supported yet; name one (autoscaler profile show lists those that ship)"
+        )
+        raise InputError(msg)
+    return load_profile(variant.performance_profile).for_role(variant.role)
+
+
+async def metrics_source(
+    connection: Connection, chosen: Sequence[SLOPolicy], now: Instant, window: Seconds | None
+) -> PrometheusSource:
+    """Return a source whose windows hold enough scrapes of this Prometheus (or begin at ``window``, if given)."""
+    defaults = observer.Windows() if window is None else observer.Windows(fast=window)
+    names, labels = observer.namespaces(chosen), observer.kept_labels(chosen)
+    interval = await PrometheusSource(connection, names, defaults).scrape_interval(now)
+    return PrometheusSource(connection, names, observer.windows_for(interval, defaults), keep=labels)

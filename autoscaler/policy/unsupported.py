@@ -1,0 +1,86 @@
+"""What the schema knows and the autoscaler does not do yet: refused, never accepted and ignored.
+
+Work that brings a behaviour deletes its lines here; nothing else in the policy room changes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from autoscaler.policy import durations
+from autoscaler.policy.problems import Path, Problem, error, shown
+
+Test: TypeAlias = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A place in a policy, which of its values are not supported yet, and what to write instead."""
+
+    path: Path
+    refuses: Test
+    way_out: str
+
+
+def _given(value: object) -> bool:
+    return value is not None
+
+
+def _is_true(value: object) -> bool:
+    return value is True
+
+
+def _any_of(*values: str) -> Test:
+    return lambda value: value in values
+
+
+def _count_other_than(default: int) -> Test:
+    return lambda value: isinstance(value, int) and value != default
+
+
+def _duration_other_than(default: str) -> Test:
+    def differs(value: object) -> bool:
+        try:
+            return isinstance(value, str) and durations.parse(value) != durations.parse(default)
+        except ValueError:  # the schema tells what is wrong with it
+            return False
+
+    return differs
+
+
+LEAVE_OUT = "leave it out"
+_MEMBERSHIP = "leave it out or write scheduler: {none: true}"
+
+UNSUPPORTED = (
+    Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
+    Unsupported(("spec", "ratio"), _given, LEAVE_OUT),
+    Unsupported(("spec", "schedules"), _given, LEAVE_OUT),
+    Unsupported(("spec", "scaleDown", "drainTimeout"), _duration_other_than("10m"), LEAVE_OUT),
+    Unsupported(("spec", "scaleDown", "maxConcurrentDrains"), _count_other_than(2), LEAVE_OUT),
+    Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out"),
+    Unsupported(("spec", "scheduler", "inferencePool"), _given, _MEMBERSHIP),
+    Unsupported(("spec", "scheduler", "podSelector"), _given, _MEMBERSHIP),
+    Unsupported(("spec", "scheduler", "endpointsFile"), _given, _MEMBERSHIP),
+    Unsupported(("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm"),
+    Unsupported(("metadata", "annotations", "disagg-autoscaler.io/paused"), _given, "write mode: Recommend to pause"),
+    Unsupported(
+        ("metadata", "annotations", "disagg-autoscaler.io/paused-scale-down"),
+        _given,
+        "write behavior: {scaleDown: {selectPolicy: Disabled}}",
+    ),
+)
+
+
+def refusals(raw: Any, table: tuple[Unsupported, ...]) -> Iterator[Problem]:  # noqa: ANN401 - any document
+    """Yield an error for every value in a document that the table refuses."""
+    for entry in table:
+        value = _at(raw, entry.path)
+        if value is not None and entry.refuses(value):
+            said = "" if isinstance(value, dict | list) else f"{shown(value)} is "
+            yield error(entry.path, f"{said}not supported yet; {entry.way_out}")
+
+
+def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any document
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
