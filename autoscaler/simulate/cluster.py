@@ -20,7 +20,7 @@ from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.record import ActionResult, Outcome, Result, TickRecord
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
-from autoscaler.simulate.engine import Engine
+from autoscaler.simulate.engine import Engine, EngineRules
 from autoscaler.simulate.environment import EARLY, LATE, Environment
 from autoscaler.simulate.fleet import Bill, FleetSample, SimulatedPod, Supply, victims
 from autoscaler.simulate.meters import ProfileMeters
@@ -33,6 +33,7 @@ from autoscaler.simulate.trace import Trace, checked
 
 ARRIVALS_AT_ONCE = 65_536  # rows turned into Python numbers at a time: memory stays flat for any trace
 CRASH_BACK_OFF_S = 10.0
+LEASE_S = 30.0  # how long a prefill replica keeps KV that nobody pulls (vLLM's kv_lease_duration)
 WARM_UP_SPEED = 0.5
 LIVE = (PodState.PENDING, PodState.STARTING, PodState.READY, PodState.DRAINING, PodState.FAILED)
 
@@ -44,6 +45,7 @@ class ClusterSettings:
     routing: Routing = Routing.LEAST_LOADED
     scores: Scores = field(default_factory=Scores)
     scraping: Scraping = field(default_factory=Scraping)
+    rules: EngineRules = field(default_factory=EngineRules)
     prefix_caching: bool = False
     grace: Seconds = Seconds(
         0.0
@@ -270,7 +272,7 @@ class SimulatedCluster:
         supply, serial = self.supplies[variant.name], next(self._names)
         cached = self.settings.prefix_caching and variant.role is not Role.DECODE
         cache = PrefixCache(self.trace.hash_block_tokens) if cached else None
-        engine = Engine(self.env, supply.replica, variant.role, self, cache)
+        engine = Engine(self.env, supply.replica, variant.role, self, cache=cache, rules=self.settings.rules)
         pod = SimulatedPod(f"{variant.name}-{serial}", variant, self.env.now, engine, since=self.env.now)
         pod.node = f"{variant.accelerator}-{serial // self.settings.node_replicas}"
         self.pods[pod.name] = pod
@@ -418,6 +420,7 @@ class SimulatedCluster:
         if request.lost:
             engine.release(request)
         else:
+            request.pinned = True
             request.decode_pod.engine.reserve(request)
 
     def reserved(self, engine: Engine, request: Request, time: float) -> None:
@@ -432,7 +435,8 @@ class SimulatedCluster:
 
     def _pulled(self, request: Request) -> None:
         prefill, decode = request.prefill_pod, request.decode_pod
-        if prefill.name in self.pods:
+        if not request.lost:
+            request.pinned = False
             prefill.engine.release(request)
             prefill.assigned.discard(request)
             self._perhaps_gone(prefill)
@@ -477,5 +481,8 @@ class SimulatedCluster:
         self.lost += 1
         self.finished_requests += 1
         self._requests.fate[request.row] = Fate.LOST
-        for pod in (request.prefill_pod, request.decode_pod):
+        prefill: SimulatedPod = request.prefill_pod
+        for pod in (prefill, request.decode_pod):
             pod.assigned.discard(request)
+        if request.pinned and prefill.name in self.pods:
+            self.env.at(self.env.now + LEASE_S, lambda lost: prefill.engine.release(lost), request)

@@ -9,7 +9,7 @@ class Request:
 
     __slots__ = (
         "arrival", "cached", "computed", "decode_pod", "engine_at", "finish_step", "first", "hashes", "input", "joined",
-        "left", "lost", "output", "prefill_pod", "profile", "row", "started",
+        "left", "lost", "output", "pending", "pinned", "prefill_pod", "profile", "row", "started",
     )  # fmt: skip
 
     def __init__(self, row: int, arrival: float, input_tokens: int, output_tokens: int, profile: int) -> None:
@@ -29,6 +29,8 @@ class Request:
         self.first = -1.0  # when the user saw the first token; < 0: not yet
         self.finish_step = 0
         self.lost = False
+        self.pending = 0  # chunks in steps that are formed and not done
+        self.pinned = False  # its KV waits on the prefill replica
         self.prefill_pod: Any = None  # SimulatedPod, which knows engines: naming it here would be a cycle
         self.decode_pod: Any = None
 

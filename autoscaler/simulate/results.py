@@ -67,4 +67,5 @@ class Results:
         """Tell which requests attained, given each profile's limits (shape: profiles); what is not done is a miss."""
         profile = self.trace.profile
         kept = (self.ttft_s <= ttft_slo_s[profile]) & (self.itl_s <= itl_slo_s[profile])
-        return np.asarray(self.done & kept)
+        attained: NDArray[np.bool_] = self.done & kept
+        return attained
