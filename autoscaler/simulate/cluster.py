@@ -485,4 +485,4 @@ class SimulatedCluster:
         for pod in (prefill, request.decode_pod):
             pod.assigned.discard(request)
         if request.pinned and prefill.name in self.pods:
-            self.env.at(self.env.now + LEASE_S, lambda lost: prefill.engine.release(lost), request)
+            self.env.at(self.env.now + LEASE_S, prefill.engine.release, request)

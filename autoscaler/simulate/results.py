@@ -61,11 +61,10 @@ class Results:
     @property
     def done(self) -> NDArray[np.bool_]:
         """Tell which requests got their whole answer."""
-        return self.fate == Fate.DONE
+        return np.asarray(self.fate == Fate.DONE, dtype=np.bool_)
 
     def within(self, ttft_slo_s: NDArray[np.float64], itl_slo_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which requests attained, given each profile's limits (shape: profiles); what is not done is a miss."""
         profile = self.trace.profile
         kept = (self.ttft_s <= ttft_slo_s[profile]) & (self.itl_s <= itl_slo_s[profile])
-        attained: NDArray[np.bool_] = self.done & kept
-        return attained
+        return np.asarray(self.done & kept, dtype=np.bool_)

@@ -75,6 +75,12 @@ class Trace:
         order = np.argsort(arrival, kind="stable")
         return self.rows(rows[order], arrival[order])
 
+    def jittered(self, step_s: float, seed: int = 0) -> "Trace":
+        """Return the trace with every arrival moved on by up to ``step_s``: for time stamps recorded in coarse steps."""
+        moved = self.arrival_s + step_s * np.random.default_rng(seed).random(len(self))
+        order = np.argsort(moved, kind="stable")
+        return self.rows(order, moved[order])
+
     def rows(self, rows: NDArray[np.intp], arrival_s: FloatArray) -> "Trace":
         """Return some of the requests, at other times of arrival."""
         return replace(
