@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import policy
+from autoscaler.cli import policy, recommend, run
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -20,6 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command(epilog=run.EPILOG)(run.run)
+app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.add_typer(policy.app)
 
 

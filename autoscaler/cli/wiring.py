@@ -14,6 +14,7 @@ from autoscaler.domain.record import ActionResult, Outcome
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
 from autoscaler.observe import observer
+from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.connection import Connection
 from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.performance.profile import load_profile
@@ -87,11 +88,18 @@ def _model(policy: SLOPolicy, variant: Variant) -> ReplicaModel:
     return load_profile(variant.performance_profile).for_role(variant.role)
 
 
+QUICKEST_WINDOW = Seconds(30.0)
+"""Rates look no shorter back than this, however often Prometheus scrapes: arrivals come in bursts."""
+
+
 async def metrics_source(
     connection: Connection, chosen: Sequence[SLOPolicy], now: Instant, window: Seconds | None
 ) -> PrometheusSource:
-    """Return a source whose windows hold enough scrapes of this Prometheus (or begin at ``window``, if given)."""
-    defaults = observer.Windows() if window is None else observer.Windows(fast=window)
+    """Return a source whose rate window holds at least four scrapes of this Prometheus (or is ``window``, if given)."""
     names, labels = observer.namespaces(chosen), observer.kept_labels(chosen)
-    interval = await PrometheusSource(connection, names, defaults).scrape_interval(now)
-    return PrometheusSource(connection, names, observer.windows_for(interval, defaults), keep=labels)
+    windows = Windows()
+    if window is not None:
+        windows = Windows(fast=window)
+    elif (interval := await PrometheusSource(connection, names, windows).scrape_interval(now)) is not None:
+        windows = observer.windows_for(interval, Windows(fast=QUICKEST_WINDOW))
+    return PrometheusSource(connection, names, windows, keep=labels)

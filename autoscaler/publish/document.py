@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias, assert_never
 
+from autoscaler.domain.fleet import Workload
 from autoscaler.domain.plan import Action, Announce, ModelPlan, Readmit, Scale, VariantPlan, Withdraw
 from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import Variant
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.signal import Gap, Missing
 
@@ -46,9 +48,7 @@ def decision(record: TickRecord, policy: SLOPolicy) -> dict[str, Json]:
         "policy": policy.key,
         "mode": policy.mode.value,
         "variants": [
-            {"name": variant.name, "role": variant.role.value}
-            | _counts(record, policy, variant.name)
-            | _wishes(model.variants.get(variant.name))
+            _variant(variant, counts(record, policy, variant.name), model.variants.get(variant.name))
             for variant in policy.variants
         ],
         "actions": [action(item) for item in model.actions],
@@ -57,12 +57,17 @@ def decision(record: TickRecord, policy: SLOPolicy) -> dict[str, Json]:
     }
 
 
-def _counts(record: TickRecord, policy: SLOPolicy, variant: str) -> dict[str, Json]:
+def _variant(variant: Variant, seen: tuple[int | None, int | None], plan: VariantPlan | None) -> dict[str, Json]:
+    requested, ready = seen
+    named: dict[str, Json] = {"name": variant.name, "role": variant.role.value}
+    return {**named, "requested": requested, "ready": ready, **_wishes(plan)}
+
+
+def counts(record: TickRecord, policy: SLOPolicy, variant: str) -> tuple[int | None, int | None]:
+    """Return a variant's requested and ready replicas as observed; None where that is not known."""
     observed = record.observation.models.get(policy.key)
     workload = observed.fleet.get(variant) if observed else None
-    if workload is None or isinstance(workload, Missing):
-        return {"requested": None, "ready": None}
-    return {"requested": workload.requested, "ready": workload.ready}
+    return (workload.requested, workload.ready) if isinstance(workload, Workload) else (None, None)
 
 
 def _wishes(plan: VariantPlan | None) -> dict[str, Json]:

@@ -1,0 +1,104 @@
+"""Options that several commands share."""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import InputError
+from autoscaler.observe.connection import Connection
+from autoscaler.policy import durations
+from autoscaler.settings import Server
+
+PolicyOption: TypeAlias = Annotated[
+    list[Path], typer.Option("--policy", "-p", help="SLO policy file; may be given several times.")
+]
+PrometheusOption: TypeAlias = Annotated[
+    str, typer.Option("--prometheus", envvar="PROMETHEUS_URL", help="Prometheus, e.g. http://prometheus:9090.")
+]
+TokenFileOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--prometheus-token-file", help="File with a bearer token; read again for each request.")
+]
+UserOption: TypeAlias = Annotated[str, typer.Option("--prometheus-user", help="User name for basic authentication.")]
+PasswordFileOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--prometheus-password-file", help="File with the password of that user.")
+]
+CaFileOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--prometheus-ca-file", help="Certificates to trust instead of the system's.")
+]
+WindowOption: TypeAlias = Annotated[
+    str | None, typer.Option("--window", help="Look-back of rates, e.g. 2m. Default: four scrapes, at least 30s.")
+]
+
+
+def connection(
+    url: str, token_file: Path | None, user: str, password_file: Path | None, ca_file: Path | None
+) -> Connection:
+    """Return how to reach Prometheus.
+
+    Raises:
+        InputError: the options contradict each other.
+    """
+    return Connection(url, token_file=token_file, username=user, password_file=password_file, ca_file=ca_file)
+
+
+def duration(text: str | None, option: str) -> Seconds | None:
+    """Return a duration given on the command line.
+
+    Raises:
+        InputError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        msg = f"{option}: {text!r} {error}"
+        raise InputError(msg) from error
+
+
+def moment(text: str | None, option: str) -> Instant | None:
+    """Return a moment given as Unix seconds or in ISO 8601 (without a zone: UTC).
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        return Instant(float(text))
+    except ValueError:
+        pass
+    try:
+        parsed = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{option}: {text!r} is no time; write Unix seconds or 2026-11-22T18:05:00Z"
+        raise InputError(msg) from error
+    return Instant((parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)).timestamp())
+
+
+def choice(text: str, option: str, allowed: Sequence[str]) -> None:
+    """Check a word given on the command line.
+
+    Raises:
+        InputError: it is not among those allowed.
+    """
+    if text not in allowed:
+        msg = f"{option}: {text!r} is not known; write {' or '.join(allowed)}"
+        raise InputError(msg)
+
+
+def server(listen: str) -> Server:
+    """Return where to listen, from ``HOST:PORT``.
+
+    Raises:
+        InputError: it has another form.
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        msg = f"--listen: {listen!r} is no address; write HOST:PORT, e.g. 0.0.0.0:9095"
+        raise InputError(msg)
+    return Server(host, int(port))

@@ -1,0 +1,32 @@
+"""Process settings: what is neither policy nor learned. The command line fills them in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoscaler.domain.units import HOUR, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """How the loop runs."""
+
+    period: Seconds = Seconds(15.0)
+    jitter: float = 0.05  # share of the period by which ticks are put off at random
+    deadline: Seconds = Seconds(10.0)  # of observing, acting, publishing each
+    history: Seconds = Seconds(6 * HOUR)  # read from Prometheus at start
+    history_step: Seconds = Seconds(60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the controller answers ``/metrics``, ``/healthz`` and ``/readyz``."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
+    port: int = 9095
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where decisions are written down."""
+
+    decision_log: Path | None = None
