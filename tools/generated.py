@@ -32,7 +32,10 @@ class Generated:
         return done.stdout
 
 
-GENERATED: tuple[Generated, ...] = ()
+GENERATED: tuple[Generated, ...] = (
+    Generated("policies/schema.json", ("-m", "autoscaler", "policy", "schema")),
+    Generated("docs/reference/policy.md", ("-m", "tools.generate_policy_docs")),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
