@@ -12,7 +12,7 @@ from typing import TypeAlias
 from autoscaler.domain.pool import Role
 from autoscaler.domain.profile import DEFAULT_PROFILE
 from autoscaler.policy import durations, schema
-from autoscaler.policy.problems import Path, Problem, dotted, error, warning
+from autoscaler.policy.problems import Path, Problem, dotted, error, shown, warning
 from autoscaler.policy.understood import Placed, PlacedVariant, Understood
 
 Check: TypeAlias = Callable[[Understood], Iterator[Problem]]
@@ -46,7 +46,9 @@ def profile_matches(document: Understood) -> Iterator[Problem]:
         for key, value in stated.items():
             place = (*profile.path, "match", key)
             if (key, value) in first:
-                yield error(place, f"{value!r} is matched by {dotted(first[key, value])} too; keep one of the profiles")
+                yield error(
+                    place, f"{shown(value)} is matched by {dotted(first[key, value])} too; keep one of the profiles"
+                )
             first.setdefault((key, value), profile.path)
 
 

@@ -10,10 +10,9 @@ from pydantic import ValidationError
 
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.errors import PolicyError
-from autoscaler.policy import checks
+from autoscaler.policy import checks, messages
 from autoscaler.policy.conflicts import Origin, conflicts
 from autoscaler.policy.convert import to_domain
-from autoscaler.policy.messages import problem_of
 from autoscaler.policy.problems import Path, Problem, error, errors, shown, warnings
 from autoscaler.policy.reading import Document, read_file
 from autoscaler.policy.schema import KIND, SLOPolicyDocument
@@ -104,7 +103,8 @@ def inspect_document(
     document: Document, file: str, unsupported: tuple[Unsupported, ...] = UNSUPPORTED
 ) -> tuple[SLOPolicy | None, tuple[Problem, ...]]:
     """Return a document's policy, unless it has errors, and everything that was found."""
-    problems = tuple(problem.located(file, document.lines) for problem in _problems(document.value, unsupported))
+    found = (problem.located(file, document.lines) for problem in _problems(document.value, unsupported))
+    problems = tuple(sorted(found, key=lambda problem: problem.line or 0))
     if errors(problems):
         return None, problems
     clean = without(document.value, OF_THE_SERVER)
@@ -117,19 +117,17 @@ def _problems(raw: Any, unsupported: tuple[Unsupported, ...]) -> Iterable[Proble
     if raw.get("kind", KIND) != KIND:
         return [error(("kind",), f"{shown(raw['kind'])} is not a policy; write {KIND} or remove this document")]
     clean = without(raw, OF_THE_SERVER)
-    malformed, unknown = _malformed(clean)
-    understood = understand(without(clean, unknown))
+    malformed, meaningless = _malformed(clean)
+    understood = understand(without(clean, meaningless))
     return chain(malformed, refusals(clean, unsupported), checks.problems(understood))
 
 
 def _malformed(raw: dict[str, Any]) -> tuple[Sequence[Problem], frozenset[Path]]:
-    """Return what the schema refuses, and the paths of unknown fields."""
+    """Return what the schema refuses, and the paths of fields that mean nothing."""
     try:
         SLOPolicyDocument.model_validate(raw)
     except ValidationError as refusal:
-        found = refusal.errors(include_url=False)
-        unknown = frozenset(details["loc"] for details in found if details["type"] == "extra_forbidden")
-        return [problem_of(details) for details in found], unknown
+        return list(messages.problems_of(refusal)), messages.meaningless(refusal)
     return [], frozenset()
 
 

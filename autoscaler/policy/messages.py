@@ -1,9 +1,10 @@
 """Pydantic's findings in a policy's words: ``path: what is wrong; way out``."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from autoscaler.policy.fields import names_at, schema_at
@@ -25,10 +26,23 @@ EXPECTED = {
 }
 
 
-def problem_of(details: ErrorDetails) -> Problem:
-    """Return the problem that a pydantic error tells of, at its path."""
-    path = tuple(part for part in details["loc"] if part != "[key]")
-    return error(path, _WORDS.get(details["type"], _expected)(details, path))
+def problems_of(refusal: ValidationError) -> Iterator[Problem]:
+    """Yield the problems that a refusal tells of, each at its path."""
+    for details in refusal.errors(include_url=False):
+        if details["type"] == "too_short" and details["input"]:
+            continue  # pydantic counts only well-formed items; why the others are not stands beside this
+        path = _path(details)
+        yield error(path, _WORDS.get(details["type"], _expected)(details, path))
+
+
+def meaningless(refusal: ValidationError) -> frozenset[Path]:
+    """Return the paths of unknown fields that resemble no field: without them their part can still be understood."""
+    unknown = (_path(details) for details in refusal.errors(include_url=False) if details["type"] == "extra_forbidden")
+    return frozenset(path for path in unknown if _meant(path) is None)
+
+
+def _path(details: ErrorDetails) -> Path:
+    return tuple(part for part in details["loc"] if part != "[key]")
 
 
 def _expected(details: ErrorDetails, _: Path) -> str:
@@ -46,12 +60,19 @@ def _missing(_: ErrorDetails, path: Path) -> str:
 
 
 def _unknown(_: ErrorDetails, path: Path) -> str:
-    known = names_at(path[:-1])
-    by_lower_case = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(str(path[-1]).replace("_", "").lower(), by_lower_case, n=1)
-    if close:
-        return f'unknown field, did you mean "{by_lower_case[close[0]]}"?'
-    return f"unknown field; remove it, or use one of {', '.join(known)}"
+    meant = _meant(path)
+    if meant is not None:
+        return f'unknown field, did you mean "{meant}"?'
+    return f"unknown field; remove it, or use one of {', '.join(names_at(path[:-1]))}"
+
+
+def _meant(path: Path) -> str | None:
+    """Return the field that an unknown one resembles most; one of the same letters first."""
+    by_lower_case = {name.lower(): name for name in names_at(path[:-1])}
+    written = str(path[-1]).replace("_", "").lower()
+    close = difflib.get_close_matches(written, by_lower_case)
+    anagrams = [name for name in close if sorted(name) == sorted(written)]  # two letters swapped: modle, sepc
+    return next((by_lower_case[name] for name in (*anagrams, *close)), None)
 
 
 def _not_listed(details: ErrorDetails, path: Path) -> str:
@@ -62,12 +83,11 @@ def _not_listed(details: ErrorDetails, path: Path) -> str:
 
 
 def _bound(relation: str, key: str, way_out: str) -> Words:
-    return lambda details, _: f"{shown(details['input'])} is {relation} {_context(details)[key]:g}; {way_out}"
+    def words(details: ErrorDetails, _: Path) -> str:
+        limit = _context(details)[key]
+        return f"{shown(details['input'])} is {relation} {int(limit) if limit == int(limit) else limit}; {way_out}"
 
-
-def _too_short(_: ErrorDetails, path: Path) -> str:
-    part = schema_at(path)
-    return f"is empty; name at least one{'' if part.get('default', ...) is ... else ' or leave it out'}"
+    return words
 
 
 def _context(details: ErrorDetails) -> dict[str, Any]:
@@ -84,6 +104,6 @@ _WORDS: dict[str, Words] = {
     "greater_than_equal": _bound("below", "ge", "raise it"),
     "less_than": _bound("not below", "lt", "lower it"),
     "less_than_equal": _bound("above", "le", "lower it"),
-    "too_short": _too_short,
+    "too_short": lambda _, __: "is empty; name at least one",
     "invalid_key": lambda details, _: f"a key must be text, not {shown(details['input'])}; put it in quotes",
 }

@@ -18,7 +18,7 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from autoscaler.policy.problems import Path, Problem
+from autoscaler.policy.problems import Path, Problem, shown
 
 LARGEST_BYTES = 1 << 20
 DEEPEST_NESTING = 40
@@ -117,6 +117,8 @@ _BUILD: dict[str, Callable[[str], Plain]] = {
     "str": str,
 }
 
+_TAGS = {yaml.MappingNode: {"map"}, yaml.SequenceNode: {"seq"}, yaml.ScalarNode: set(_BUILD)}
+
 
 class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
     """Parses text into nodes, refusing aliases and deep nesting before they cost anything."""
@@ -163,10 +165,12 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: Path) -> Plain:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        kind = node.tag.removeprefix(_PREFIX)
-        if isinstance(node, yaml.MappingNode) and kind == "map":
+        if node.tag.removeprefix(_PREFIX) not in _TAGS[type(node)]:
+            tag = node.tag.replace(_PREFIX, "!!")
+            self._refuse(path, node.start_mark.line + 1, f"tag {tag} is not supported; remove it")
+        if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+        if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
@@ -190,16 +194,12 @@ class _Builder:
         return values
 
     def _scalar(self, node: yaml.Node, path: Path) -> Plain:
-        build = _BUILD.get(node.tag.removeprefix(_PREFIX))
+        text: str = node.value
         try:
-            if build is not None and isinstance(node, yaml.ScalarNode):
-                return build(node.value)
-        except ValueError:
-            pass  # an explicit tag that its text contradicts, e.g. !!int x
-        self._refuse(
-            path, node.start_mark.line + 1, f"tag {node.tag.replace(_PREFIX, '!!')} is not supported; remove it"
-        )
-        return None
+            return _BUILD.get(node.tag.removeprefix(_PREFIX), str)(text)
+        except ValueError:  # only a written tag can contradict its text: !!int x
+            self._refuse(path, node.start_mark.line + 1, f"{shown(text)} is not what its tag says; remove the tag")
+            return text
 
     def _refuse(self, path: Path, line: int, message: str) -> None:
         self.problems.append(Problem(path, message, file=self.file, line=line))

@@ -36,7 +36,7 @@ def _like(pattern: str, refusal: str, longest: int) -> Callable[[str], str]:
 
 def _filled(text: str) -> str:
     if not text.strip():
-        refuse("is empty; write a name or leave the field out")
+        refuse("is empty; fill it in")
     if len(text) > LONGEST_TEXT:
         refuse(f"is longer than {LONGEST_TEXT} characters; shorten it")
     return text

@@ -49,7 +49,7 @@ class Understood:
 
 
 def understand(raw: Mapping[str, Any]) -> Understood:
-    """Return the well-formed parts of a document, unknown fields already taken out."""
+    """Return the well-formed parts of a document, fields that mean nothing already taken out."""
     spec = _mapping(raw.get("spec"))
     pools = _mapping(spec.get("pools"))
     profiles, whole_profiles = _list(schema.Profile, spec.get("profiles"), ("spec", "profiles"))

@@ -20,6 +20,7 @@ class Unsupported:
     path: Path
     refuses: Test
     way_out: str
+    which: str = ""  # the refused values, in words; empty: all
 
 
 def _given(value: object) -> bool:
@@ -48,20 +49,22 @@ def _duration_other_than(default: str) -> Test:
     return differs
 
 
-LEAVE_OUT = "leave it out"
+_LEAVE_OUT = "leave it out"
 _MEMBERSHIP = "leave it out or write scheduler: {none: true}"
 
 UNSUPPORTED = (
     Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
-    Unsupported(("spec", "ratio"), _given, LEAVE_OUT),
-    Unsupported(("spec", "schedules"), _given, LEAVE_OUT),
-    Unsupported(("spec", "scaleDown", "drainTimeout"), _duration_other_than("10m"), LEAVE_OUT),
-    Unsupported(("spec", "scaleDown", "maxConcurrentDrains"), _count_other_than(2), LEAVE_OUT),
-    Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out"),
+    Unsupported(("spec", "ratio"), _given, _LEAVE_OUT),
+    Unsupported(("spec", "schedules"), _given, _LEAVE_OUT),
+    Unsupported(("spec", "scaleDown", "drainTimeout"), _duration_other_than("10m"), _LEAVE_OUT, "other than 10m"),
+    Unsupported(("spec", "scaleDown", "maxConcurrentDrains"), _count_other_than(2), _LEAVE_OUT, "other than 2"),
+    Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out", "true"),
     Unsupported(("spec", "scheduler", "inferencePool"), _given, _MEMBERSHIP),
     Unsupported(("spec", "scheduler", "podSelector"), _given, _MEMBERSHIP),
     Unsupported(("spec", "scheduler", "endpointsFile"), _given, _MEMBERSHIP),
-    Unsupported(("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm"),
+    Unsupported(
+        ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"
+    ),
     Unsupported(("metadata", "annotations", "disagg-autoscaler.io/paused"), _given, "write mode: Recommend to pause"),
     Unsupported(
         ("metadata", "annotations", "disagg-autoscaler.io/paused-scale-down"),
