@@ -121,9 +121,10 @@ def _picker(name: str, new: str, old: str | None, reading: Reading, suffix: str 
     """Return a reading of the endpoint picker under its new and, where there is one, its old name."""
     # the time to the first byte of a response that does not stream is the whole duration
     where = (("streaming", "true"),) if "ttft" in new else ()
-    series = [Series(Dialect.EPP, f"llm_d_epp_{new}{suffix}", own=(POD,), where=where)]
+    own = (POD, "inference_pool", "outcome") if _FLOW in new else (POD,)
+    series = [Series(Dialect.EPP, f"llm_d_epp_{new}{suffix}", own=own, where=where)]
     if old is not None:
-        series.append(Series(Dialect.EPP_OLD, f"inference_{old}{suffix}", own=(POD,)))
+        series.append(Series(Dialect.EPP_OLD, f"inference_{old}{suffix}", own=own))
     return replace(reading, name=name, series=tuple(series))
 
 

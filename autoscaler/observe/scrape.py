@@ -19,7 +19,10 @@ from autoscaler.observe.samples import Key, Row, Snapshot
 from autoscaler.observe.track import LOOKBACK, Track
 
 Labels = tuple[tuple[str, str], ...]
+Heads = dict[str, tuple[str, Labels]]
+"""Name and labels by the text in which a target writes them: it writes the same text at each scrape."""
 
+_WANTED = catalogue.series_names()
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
@@ -69,9 +72,9 @@ class MemorySource:
         self._namespaces = frozenset(namespaces)
         self._matchers = dict(matchers)
         self._limits = limits or Limits()
-        self._wanted = catalogue.series_names()
         self._tracks: dict[str, dict[Labels, Track]] = {}
         self._seen: dict[str, _Seen] = {}
+        self._heads: dict[str, Heads] = {}
         self._keep = Seconds(max(windows.fast, windows.long, LOOKBACK) + TRAIL_STEP)
 
     def add(self, at: Instant, target: Target, exposition: str) -> None:
@@ -82,7 +85,7 @@ class MemorySource:
         """
         shown = _Seen()
         try:
-            samples = list(self._parse(target, exposition))
+            samples = parsed(target, exposition, self._limits, self._heads.setdefault(target.name, {}))
         except ObservationError:
             self.failed(at, target)
             raise
@@ -121,7 +124,8 @@ class MemorySource:
         return max((gap for track in recent if (gap := track.interval()) is not None), default=None)
 
     def evaluate(self, reading: Reading, now: Instant) -> Iterator[Row]:
-        """Yield the rows of one reading."""
+        """Yield the rows of one reading; moments are whole milliseconds, as Prometheus takes them."""
+        now = Instant(round(now, 3))
         moments = [now]
         if reading.function is Function.TRAIL:
             window = self.windows.of(reading.span)
@@ -180,38 +184,65 @@ class MemorySource:
             return False
         return all(labels.get(label, "") == value for label, value in (*series.where, *self._matchers.items()))
 
-    def _parse(self, target: Target, exposition: str) -> Iterator[tuple[str, Labels, float]]:
-        if len(exposition) > self._limits.exposition_bytes:
-            limit = self._limits.exposition_bytes
-            msg = f"{target.name}: exposition of {len(exposition)} bytes, at most {limit} are read"
-            raise ObservationError(msg)
-        wanted = self._only_wanted(exposition)
-        if len(wanted) > self._limits.series_per_target:
-            limit = self._limits.series_per_target
-            msg = f"{target.name}: {len(wanted)} series, at most {limit} are read; a label there has too many values"
-            raise ObservationError(msg)
-        try:
-            found = [s for family in text_string_to_metric_families("\n".join(wanted) + "\n") for s in family.samples]
-        except (ValueError, KeyError, IndexError) as error:
-            msg = f"{target.name}: not a metrics exposition: {str(error)[:200]}"
-            raise ObservationError(msg) from error
-        for sample in found:
-            longest = max(map(len, sample.labels.values()), default=0)
-            if longest > self._limits.label_value_chars:
-                msg = f"{target.name}: a label value of {sample.name} has {longest} characters"
-                raise ObservationError(msg)
-            # labels of the target win, as without honorLabels
-            yield sample.name, tuple(sorted({**sample.labels, **target.labels}.items())), float(sample.value)
-
-    def _only_wanted(self, exposition: str) -> list[str]:
-        """Return the lines of series that some reading wants: the parser is slow, most series are not needed."""
-        lines = (line.strip() for line in exposition.splitlines())
-        return [line for line in lines if (name := _NAME.match(line)) and name.group() in self._wanted]
-
     def _end(self, at: Instant, target: Target, still: _Seen) -> None:
         for name, labels in self._seen.get(target.name, still).tracks - still.tracks:
             if (track := self._tracks.get(name, {}).get(labels)) is not None:
                 track.end(at)
+
+
+def parsed(
+    target: Target, exposition: str, limits: Limits, heads: Heads | None = None
+) -> list[tuple[str, Labels, float]]:
+    """Return name, labels (those of the target included) and value of every series that some reading wants.
+
+    Args:
+        target: whose exposition it is.
+        exposition: in Prometheus' text format.
+        limits: what is still borne.
+        heads: what earlier expositions of the same target began their lines with; is filled. Saves the slow parser.
+
+    Raises:
+        ObservationError: it is no exposition, or larger than allowed.
+    """
+    if len(exposition) > limits.exposition_bytes:
+        msg = f"{target.name}: exposition of {len(exposition)} bytes, at most {limits.exposition_bytes} are read"
+        raise ObservationError(msg)
+    lines = wanted_lines(exposition)
+    if len(lines) > limits.series_per_target:
+        count, most = len(lines), limits.series_per_target
+        msg = f"{target.name}: {count} series, at most {most} are read; a label there has too many values"
+        raise ObservationError(msg)
+    known: Heads = {} if heads is None else heads
+    if len(known) > 4 * limits.series_per_target:
+        known.clear()  # labels that never come again
+    try:
+        return [_sample(target, line, limits, known) for line in lines]
+    except (ValueError, KeyError, IndexError) as error:
+        msg = f"{target.name}: not a metrics exposition: {str(error)[:200]}"
+        raise ObservationError(msg) from error
+
+
+def _sample(target: Target, line: str, limits: Limits, heads: Heads) -> tuple[str, Labels, float]:
+    head, brace, tail = line.rpartition("}")
+    if brace and head in heads and len(tail.split()) == 1:
+        return (*heads[head], float(tail))
+    (family,) = text_string_to_metric_families(line + "\n")
+    (sample,) = family.samples
+    longest = max(map(len, sample.labels.values()), default=0)
+    if longest > limits.label_value_chars:
+        msg = f"{target.name}: a label value of {sample.name} has {longest} characters"
+        raise ObservationError(msg)
+    # labels of the target win, as without honorLabels
+    labels = tuple(sorted({**sample.labels, **target.labels}.items()))
+    if brace:
+        heads[head] = (sample.name, labels)
+    return sample.name, labels, float(sample.value)
+
+
+def wanted_lines(exposition: str) -> list[str]:
+    """Return the lines of series that some reading wants: the parser is slow, and most series are not needed."""
+    lines = (line.strip() for line in exposition.splitlines())
+    return [line for line in lines if (name := _NAME.match(line)) and name.group() in _WANTED]
 
 
 def _part(reading: Reading, key: Key) -> Key:
