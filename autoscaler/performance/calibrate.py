@@ -1,0 +1,332 @@
+"""Correct what is assumed of a replica by what its engines report: a recursive Bayesian estimate, as a value.
+
+The state is one logarithm of a scale per coefficient, ``u ~ N(0, P0)`` before any sample. A sample compares a measured
+time with the modelled one, ``log y - log f(u) = h (u - u0) + noise``, where ``h`` is each coefficient's share of the
+time: so scales stay positive, and an error of x0.5 weighs as much as one of x2. Information adds up and fades; the prior
+never does. Hence directions that the samples do not determine keep their prior: one operating point moves the level of
+the curve, split by how uncertain each coefficient was, and cannot bend what was certain.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from autoscaler.domain.fleet import Pod, PodState
+from autoscaler.domain.observation import EngineLoad
+from autoscaler.domain.pool import Role
+from autoscaler.domain.signal import is_present, known
+from autoscaler.domain.units import Instant, Seconds, elapsed
+from autoscaler.errors import InputError
+from autoscaler.performance.prior import Uncertainty
+from autoscaler.performance.step import (
+    EngineLimits,
+    FloatArray,
+    Handover,
+    PrefillModel,
+    ReplicaModel,
+    StepModel,
+)
+
+STEP_NOISE = 0.05  # relative, of a mean over one interval
+PREFILL_NOISE = 0.15  # how prompts fell into steps is not reported
+FORGETTING = 0.98  # what 15 s leave of a sample's weight: half-life about 8.5 min
+FORGETTING_TIME = Seconds(15.0)
+GATE = 5.02  # 97.5 % of chi-square with one degree of freedom
+PATIENCE = 5  # rejections in a row after which the engine, not the sample, has changed
+WIDENING = 4.0  # of the prior's variance, then
+WIDEST = 64.0
+FURTHEST = math.log(4.0)  # a coefficient is corrected to at most 4 times, at least a quarter of its prior
+FORM_SD = 0.02  # what no coefficients can explain, of the form itself
+WARM_UP = Seconds(120.0)
+COEFFICIENTS = 6  # base, per sequence, per KV token, beyond knee, prefill floor, prefill speed
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """Mean time between tokens over an interval, with the mean batch and the KV tokens it held."""
+
+    batch: float
+    kv_tokens: float
+    itl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillSample:
+    """Mean time in prefill over an interval, queueing apart, with the prompts that came meanwhile."""
+
+    tokens: float  # computed, of one request
+    requests_per_second: float
+    prefill_s: float
+
+
+Sample: TypeAlias = StepSample | PrefillSample
+
+
+def teaches(pod: Pod, at: Instant, warm_up: Seconds = WARM_UP) -> bool:
+    """Tell whether a pod's engine shows its true speed: ready for long enough and not on its way out."""
+    return (
+        pod.state is PodState.READY
+        and pod.ready_since is not None
+        and pod.draining_since is None
+        and elapsed(pod.ready_since, at) >= warm_up
+    )
+
+
+def samples(engines: Iterable[EngineLoad], role: Role) -> tuple[Sample, ...]:
+    """Return what engines of a role teach; a missing signal, a preemption or an idle engine teaches nothing."""
+    found: list[Sample] = []
+    for engine in engines:
+        if known(engine.preemptions_per_second, 0.0) > 0:
+            continue
+        if role.decodes and not (role.prefills and known(engine.computed_prompt_tokens_per_second, 1.0) > 0):
+            found.extend(_step_sample(engine))
+        if role is Role.PREFILL:
+            found.extend(_prefill_sample(engine))
+    return tuple(found)
+
+
+def _step_sample(engine: EngineLoad) -> Iterable[StepSample]:
+    """Return the decode sample; KV reserved by requests that still wait for theirs is not read by the step."""
+    if not (
+        is_present(engine.running)
+        and is_present(engine.itl_mean_s)
+        and is_present(engine.kv_use_ratio)
+        and is_present(engine.kv_capacity_tokens)
+    ):
+        return ()
+    if engine.running < 0.5 or not engine.itl_mean_s > 0:
+        return ()
+    held = engine.kv_use_ratio * engine.kv_capacity_tokens
+    decoding = engine.running / (engine.running + known(engine.deferred, 0.0))
+    return (StepSample(max(1.0, engine.running), held * decoding, engine.itl_mean_s),)
+
+
+def _prefill_sample(engine: EngineLoad) -> Iterable[PrefillSample]:
+    if not (
+        is_present(engine.prefill_mean_s)
+        and is_present(engine.requests_per_second)
+        and is_present(engine.computed_prompt_tokens_per_second)
+    ):
+        return ()
+    if not (engine.requests_per_second > 0 and engine.prefill_mean_s > 0):
+        return ()
+    tokens = engine.computed_prompt_tokens_per_second / engine.requests_per_second
+    return (PrefillSample(tokens, engine.requests_per_second, engine.prefill_mean_s),) if tokens >= 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is known of one variant's replicas: the prior, and the information that samples have added to it."""
+
+    prior_model: ReplicaModel
+    prior_sd: tuple[float, ...]
+    information: tuple[tuple[float, ...], ...]  # shape (6, 6)
+    weighted: tuple[float, ...]  # information times the logarithms that samples ask for
+    widening: float = 1.0  # of the prior's variance
+    rejected: int = 0  # samples in a row
+    taught: int = 0  # samples accepted, ever
+    at: Instant = Instant(0.0)
+
+    @classmethod
+    def prior(cls, model: ReplicaModel, uncertainty: Uncertainty) -> "Calibration":
+        """Return the state before any sample."""
+        zeros = (0.0,) * COEFFICIENTS
+        return cls(model, uncertainty.all, (zeros,) * COEFFICIENTS, zeros)
+
+    def updated(self, new: Iterable[Sample], at: Instant) -> "Calibration":
+        """Return the state after samples of one moment; older ones count less by the time that has passed."""
+        kept = FORGETTING ** (max(0.0, at - self.at) / FORGETTING_TIME) if self.taught else 1.0
+        state = replace(
+            self,
+            information=_rows(kept * np.array(self.information)),
+            weighted=tuple(float(value) for value in kept * np.array(self.weighted)),
+            at=at,
+        )
+        for sample in new:
+            state = state.taught_by(sample)
+        return state
+
+    def taught_by(self, sample: Sample) -> "Calibration":
+        """Return the state after one sample, which is refused where it is too unlikely."""
+        logs, covariance = self._estimate()
+        measured, modelled, shares, noise = _compared(sample, _scaled(self.prior_model, logs))
+        if not (measured > 0 and modelled > 0 and math.isfinite(measured) and math.isfinite(modelled)):
+            return self
+        innovation = math.log(measured / modelled)
+        expected = noise**2 + float(shares @ covariance @ shares)
+        if innovation**2 > GATE * expected:
+            refused = replace(self, rejected=self.rejected + 1)
+            if refused.rejected < PATIENCE or self.widening >= WIDEST:
+                return refused
+            return replace(refused._widened(), rejected=0).taught_by(sample)
+        wanted = innovation + float(shares @ logs)
+        return replace(
+            self,
+            information=_rows(np.array(self.information) + np.outer(shares, shares) / noise**2),
+            weighted=tuple(float(v) for v in np.array(self.weighted) + shares * wanted / noise**2),
+            rejected=0,
+            taught=self.taught + 1,
+        )
+
+    def _widened(self) -> "Calibration":
+        """Return the state that trusts less in the prior and in what was learned before the engine changed."""
+        return replace(
+            self,
+            widening=min(WIDEST, WIDENING * self.widening),
+            information=_rows(np.array(self.information) / WIDENING),
+            weighted=tuple(value / WIDENING for value in self.weighted),
+        )
+
+    def _estimate(self) -> tuple[FloatArray, FloatArray]:
+        """Return mean and covariance of the logarithms of all scales."""
+        precision = np.diag(1.0 / (self.widening * np.array(self.prior_sd) ** 2)) + np.array(self.information)
+        covariance = np.linalg.inv(precision)
+        return np.clip(covariance @ np.array(self.weighted), -FURTHEST, FURTHEST), covariance
+
+    @property
+    def model(self) -> ReplicaModel:
+        """Return the corrected model."""
+        return _scaled(self.prior_model, self._estimate()[0])
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Return what each coefficient is multiplied by: base, per sequence, per KV token, beyond knee, floor, speed."""
+        return tuple(float(scale) for scale in np.exp(self._estimate()[0]))
+
+    def itl_relative_sd(self, batch: float, kv_tokens: float) -> float:
+        """Return the relative standard deviation of the predicted step time."""
+        return self._relative_sd(StepSample(batch, kv_tokens, 1.0))
+
+    def prefill_relative_sd(self, tokens: float) -> float:
+        """Return the relative standard deviation of the predicted time of one prompt."""
+        return self._relative_sd(PrefillSample(tokens, 0.0, 1.0))
+
+    def _relative_sd(self, sample: Sample) -> float:
+        logs, covariance = self._estimate()
+        shares = _compared(sample, _scaled(self.prior_model, logs))[2]
+        return math.sqrt(float(shares @ covariance @ shares) + FORM_SD**2)
+
+    def to_json(self) -> str:
+        """Return the whole state as text."""
+        model = self.prior_model
+        parts = {"step": model.step, "prefill": model.prefill, "handover": model.handover, "limits": model.limits}
+        return json.dumps(
+            {
+                "model": {name: _fields(part) for name, part in parts.items()},
+                "prior_sd": self.prior_sd,
+                "information": self.information,
+                "weighted": self.weighted,
+                "widening": self.widening,
+                "rejected": self.rejected,
+                "taught": self.taught,
+                "at": self.at,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Calibration":
+        """Return the state that ``to_json`` wrote.
+
+        Raises:
+            InputError: the text is something else.
+        """
+        try:
+            body = json.loads(text)
+            model = body.pop("model")
+            return cls(
+                prior_model=ReplicaModel(
+                    StepModel(**model["step"]),
+                    PrefillModel(**model["prefill"]),
+                    Handover(**model["handover"]),
+                    EngineLimits(**model["limits"]),
+                ),
+                prior_sd=tuple(body.pop("prior_sd")),
+                information=_rows(np.array(body.pop("information"), dtype=np.float64)),
+                weighted=tuple(body.pop("weighted")),
+                **body,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = f"not the state of a calibration: {error!r}; delete it, and history rebuilds it"
+            raise InputError(msg) from error
+
+
+def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+def _fields(part: object) -> Mapping[str, float]:
+    return {name: getattr(part, name) for name in part.__slots__}  # type: ignore[attr-defined]  # slotted dataclasses
+
+
+def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
+    """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill."""
+    base, sequence, kv, knee, floor, speed = (float(scale) for scale in np.exp(logs))
+    step, prefill = model.step, model.prefill
+    return replace(
+        model,
+        step=replace(
+            step,
+            base_s=base * step.base_s,
+            per_sequence_s=sequence * step.per_sequence_s,
+            per_kv_token_s=kv * step.per_kv_token_s,
+            per_prefill_token_s=speed * step.per_prefill_token_s,
+            per_sequence_beyond_knee_s=knee * step.per_sequence_beyond_knee_s,
+        ),
+        prefill=replace(
+            prefill,
+            floor_s=floor * prefill.floor_s,
+            base_s=speed * prefill.base_s,
+            per_token_s=speed * prefill.per_token_s,
+            per_token_squared_s=speed * prefill.per_token_squared_s,
+        ),
+    )
+
+
+def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, FloatArray, float]:
+    """Return measured and modelled seconds, each coefficient's share of the latter, and the relative noise."""
+    match sample:
+        case StepSample(batch, kv_tokens, itl_s):
+            step = model.step
+            beyond = max(0.0, batch - step.knee_sequences)
+            parts = np.array(
+                [
+                    step.base_s,
+                    step.per_sequence_s * batch,
+                    step.per_kv_token_s * kv_tokens,
+                    step.per_sequence_beyond_knee_s * beyond if beyond > 0 else 0.0,
+                    0.0,
+                    0.0,
+                ]
+            )
+            total = float(parts.sum())
+            return itl_s, total, parts / total, STEP_NOISE
+        case PrefillSample(tokens, requests_per_second, prefill_s):
+            seconds, floor_share = _prefill_s(model, tokens, requests_per_second)
+            return prefill_s, seconds, np.array([0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share]), PREFILL_NOISE
+
+
+SPREAD = 2.0
+"""Mean square of prompt lengths over the square of their mean, where only the mean is reported (exponential)."""
+
+
+def _prefill_s(model: ReplicaModel, tokens: float, requests_per_second: float) -> tuple[float, float]:
+    """Return the mean seconds from a prompt's first step to the end of its last, and the floor's share of that.
+
+    A prompt that comes while the engine works shares the next step with all that came during the present one; a step
+    takes no more than its budget, and a prompt that straddles two steps stays for both.
+    """
+    prefill, budget = model.prefill, float(model.limits.max_batched_tokens)
+    alone = float(prefill.pass_s(tokens, SPREAD * tokens**2))
+    together, seconds = tokens, alone
+    busy = min(1.0, requests_per_second * alone)
+    for _ in range(8):  # a fixed point; the step's time depends on who shares it
+        together = min(max(budget, tokens), tokens * (1.0 + busy * requests_per_second * seconds))
+        steps = 1.0 + (tokens / budget if together >= budget else 0.0)
+        seconds = float(prefill.pass_s(together, together * SPREAD * tokens)) * min(2.0, steps)
+    work = prefill.base_s + prefill.per_token_s * together
+    raised = prefill.floor_s**prefill.corner if math.isfinite(prefill.corner) else 0.0
+    return seconds, raised / (raised + work**prefill.corner) if raised else float(prefill.floor_s > work)
