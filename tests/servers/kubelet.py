@@ -23,15 +23,18 @@ NODE = "fake-node"
 RETRY_S = 0.2  # the API server may be down: tests stop it
 LARGEST_POOL = 254 * 254
 
+Step = Callable[[client.V1Pod], Awaitable[None]]
+
 UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class FakeKubelet:
-    """An async context manager; one per control plane."""
+    """An async context manager; binds every pod that has no node yet, so one per control plane is enough."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        """Take the kubeconfig of an administrator."""
+    def __init__(self, kubeconfig: Path, *, node: str = NODE) -> None:
+        """Take the kubeconfig of an administrator and the name of the Node to be."""
         self._kubeconfig = kubeconfig
+        self._node = node
         self._addresses: dict[str, int] = {}
         self._work: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -39,28 +42,34 @@ class FakeKubelet:
         """Create the Node and look after pods from now on."""
         configuration = client.Configuration()
         await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=configuration)
-        self._api = client.ApiClient(configuration)
-        self._core = client.CoreV1Api(self._api)
-        await self._create_node()
-        self._loop = asyncio.create_task(self._run())
+        async with contextlib.AsyncExitStack() as stack:
+            self._api = await stack.enter_async_context(client.ApiClient(configuration))
+            self._core = client.CoreV1Api(self._api)
+            await self._create_node()
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())  # a failure in a task ends the test
+            self._loop = self._tasks.create_task(self._run())
+            stack.callback(self._cancel)
+            self._exits = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Stop looking after pods; they stay as they are."""
-        tasks = [self._loop, *self._work.values()]
-        for task in tasks:
+        await self._exits.__aexit__(kind, error, trace)
+
+    def _cancel(self) -> None:
+        for task in (self._loop, *self._work.values()):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._api.close()
 
     async def _create_node(self) -> None:
-        node = client.V1Node(metadata=client.V1ObjectMeta(name=NODE))
+        node = client.V1Node(metadata=client.V1ObjectMeta(name=self._node))
         with contextlib.suppress(ApiException):  # it may be there from an earlier kubelet
             await self._core.create_node(node)
         condition = {"type": "Ready", "status": "True", "reason": "FakeKubelet", "message": "no container runs here"}
-        await self._core.patch_node_status(NODE, {"status": {"conditions": [condition], "capacity": {"pods": "1000"}}})
+        await self._core.patch_node_status(
+            self._node, {"status": {"conditions": [condition], "capacity": {"pods": "1000"}}}
+        )
 
     async def _run(self) -> None:
         while True:
@@ -92,17 +101,17 @@ class FakeKubelet:
     def _see(self, pod: client.V1Pod) -> None:
         """Begin what a pod needs next, unless it is under way."""
         if pod.metadata.deletion_timestamp is not None:
-            if pod.spec.node_name == NODE:
+            if pod.spec.node_name == self._node:
                 self._begin("stop", pod, self._stop)
         elif pod.spec.node_name is None:
             self._begin("bind", pod, self._bind)
-        elif pod.spec.node_name == NODE and pod.status.phase == "Pending":
+        elif pod.spec.node_name == self._node and pod.status.phase == "Pending":
             self._begin("start", pod, self._start)
 
-    def _begin(self, step: str, pod: client.V1Pod, action: Callable[[client.V1Pod], Awaitable[None]]) -> None:
+    def _begin(self, step: str, pod: client.V1Pod, action: Step) -> None:
         key = (step, pod.metadata.uid)
         if key not in self._work:
-            self._work[key] = asyncio.create_task(_until_accepted(action, pod))
+            self._work[key] = self._tasks.create_task(_until_accepted(action, pod))
 
     def _forget(self, uid: str) -> None:
         self._addresses.pop(uid, None)
@@ -114,7 +123,7 @@ class FakeKubelet:
     async def _bind(self, pod: client.V1Pod) -> None:
         binding = {
             "metadata": {"name": pod.metadata.name, "uid": pod.metadata.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self._node},
         }
         path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/binding"
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -186,7 +195,7 @@ def kubelet_in_thread(kubeconfig: Path) -> Iterator[None]:
         raise failures[0]
 
 
-async def _until_accepted(action: Callable[[client.V1Pod], Awaitable[None]], pod: client.V1Pod) -> None:
+async def _until_accepted(action: Step, pod: client.V1Pod) -> None:
     """Carry out a step; again while the API server is away; never where it refuses (the pod changed or has gone)."""
     while True:
         try:
