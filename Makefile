@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST ?= pytest -q
+WORKERS ?= 2# processes for tests that start no server
 ARGS ?=
 
 UV := build/tools/uv
@@ -20,11 +21,11 @@ demo: setup-demo ## the main job on a real recording of vLLM on H200
 
 test: setup ## all tests; finds or installs the servers they need, a test without its server skips and says so
 	@$(PYTHON) -m tools.servers || test -z "$$CI"
-	$(RUN) $(PYTEST) -n 2 -m "not integration" $(ARGS)
-	$(RUN) $(PYTEST) -rs -m integration $(ARGS)
+	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration"
+	$(RUN) $(PYTEST) -rs -m integration
 
-test-fast: setup ## the tests that need neither servers nor patience
-	$(RUN) $(PYTEST) -n 2 -m "not integration and not slow" $(ARGS)
+test-fast: setup ## the tests that need neither servers nor patience; ARGS="-k word" for some of them
+	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration and not slow" $(ARGS)
 
 check: setup ## format, lint, types, import contracts, generated files
 	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports check-generated

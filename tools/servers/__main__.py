@@ -58,7 +58,12 @@ def _report(binary: str, path: Path | None) -> None:
 
 def _version(path: Path) -> str:
     """Return the first line a binary says of its version."""
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=VERSION_TIMEOUT_S)
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, check=False, timeout=VERSION_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"does not run: {error}"
     return next(iter((done.stdout or done.stderr).splitlines()), "unknown version").split(" (")[0]
 
 
