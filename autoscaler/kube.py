@@ -299,14 +299,22 @@ class KubeSession:
             KubeReadError: the API server does not serve it (status 404), or does not answer.
         """
         if (api_version, kind) not in self._resources:
-            root = "apis" if "/" in api_version else "api"
-            call = Call("get", f"/{root}/{api_version}", f"kind {kind} of {api_version}")
-            served = await self._answered(call)
-            self._resources |= {(found.api_version, found.kind): found for found in _resources(api_version, served)}
-            if (api_version, kind) not in self._resources:
-                problem = "the API server does not serve it; install its CRD, or correct apiVersion and kind"
-                raise call.failed(problem, HTTPStatus.NOT_FOUND)
+            self._resources |= {(api_version, found.kind): found for found in await self._served(api_version, kind)}
         return self._resources[api_version, kind]
+
+    async def _served(self, api_version: str, kind: str) -> tuple[Resource, ...]:
+        """Return the kinds of an API version, of which ``kind`` must be one."""
+        call = Call("get", f"/{'apis' if '/' in api_version else 'api'}/{api_version}", f"kind {kind} of {api_version}")
+        unserved = "the API server does not serve it; install its CRD, or correct apiVersion and kind"
+        try:
+            served = tuple(_resources(api_version, await self._answered(call)))
+        except KubeReadError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                raise call.failed(unserved, error.status) from error
+            raise
+        if kind not in {resource.kind for resource in served}:
+            raise call.failed(unserved, HTTPStatus.NOT_FOUND)
+        return served
 
     @asynccontextmanager
     async def watch(self, place: Place, version: str, period: Seconds) -> AsyncGenerator[AsyncIterator[Json]]:
@@ -326,7 +334,7 @@ class KubeSession:
         try:
             yield _events(call, response)
         finally:
-            response.close()
+            _abort(response)
 
     async def _answered(self, call: Call) -> Json:
         async def once() -> Json:
@@ -424,6 +432,13 @@ def _lost(call: Call, error: Exception) -> KubeError:
             return call.failed(f"an answer that cannot be read: {error}")
         case _:
             return call.failed(f"connection lost: {error!r}")
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Cut a stream without the farewell of TLS: nobody would wait for the answer to it, and the socket would stay."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+    response.close()
 
 
 async def _events(call: Call, response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
