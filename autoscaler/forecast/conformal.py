@@ -1,15 +1,17 @@
 """How far the truth lay above the forecast, and hence how far it may lie the next time.
 
-Scores are errors in shares of the present level, ``(came - forecast) / scale``. The bound at probability q is their
+Scores are errors in shares of the present level, over their recent size: ``(came - forecast) / (level * spread)``, so a
+bound widens within the hour when a load grows rough. The bound at probability q is their
 empirical quantile, with q itself adapted until the share of misses is right (adaptive conformal inference; Gibbs and
 Candes 2021): coverage holds through changes of the error's distribution. Until a series has scores of its own, a prior
 (the filter's own variance, or other profiles' scores) stands in, by weight.
 """
 
 import bisect
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 PROBABILITIES = (0.5, 0.9, 0.95, 0.99, 0.995)
 """The levels that every forecast carries."""
@@ -24,10 +26,17 @@ FEW = 30
 """Below so many scores the empirical quantile says nothing of its own about the tail."""
 
 
+CALM, SWIFT = 0.5 ** (1.0 / 1440.0), 0.5 ** (1.0 / 90.0)
+"""How the typical size of errors is remembered: half-lives of a day and of an hour and a half."""
+
+
 @dataclass(slots=True)
 class Calibration:
-    """Scores of one series, horizon and kind of target, and the adapted miss rates."""
+    """Scores of one series, horizon and kind of target, the adapted miss rates, and how large errors are lately."""
 
+    calm: float = 0.0  # mean absolute error in shares of the level, remembered long
+    swift: float = 0.0  # the same, remembered briefly
+    errors: int = 0
     recent: deque[float] = field(default_factory=deque)
     ranked: list[float] = field(default_factory=list)
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
@@ -35,8 +44,30 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.ranked)
 
-    def add(self, score: float, offsets: Sequence[float]) -> None:
-        """Take in a score and whether it lay above each of the offsets that were issued for it."""
+    def spread(self, prior: float) -> float:
+        """Return how large errors are lately, in shares of the level: what scores are counted in.
+
+        Args:
+            prior: what to expect before there were any.
+        """
+        own = self.errors / (self.errors + 30.0)
+        return own * math.sqrt(self.calm * self.swift) + (1.0 - own) * prior + 1e-9
+
+    def _remember(self, error: float) -> None:
+        self.errors += 1
+        self.calm += max(1.0 - CALM, 1.0 / self.errors) * (error - self.calm)
+        self.swift += max(1.0 - SWIFT, 1.0 / self.errors) * (error - self.swift)
+
+    def add(self, error: float, unit: float, offsets: Sequence[float]) -> None:
+        """Take in an error, and whether it lay above each of the offsets that were issued for it.
+
+        Args:
+            error: (came - forecast) / level.
+            unit: the spread when the forecast was made; error / unit is the score.
+            offsets: in scores, one per probability.
+        """
+        self._remember(abs(error))
+        score = error / unit
         self.recent.append(score)
         bisect.insort(self.ranked, score)
         if len(self.recent) > WINDOW:
@@ -61,7 +92,7 @@ class Calibration:
 
     def copy(self) -> "Calibration":
         """Return an independent calibration with the same scores."""
-        return Calibration(deque(self.recent), list(self.ranked), list(self.misses))
+        return replace(self, recent=deque(self.recent), ranked=list(self.ranked), misses=list(self.misses))
 
     def blended(self, prior: Sequence[float], span: float) -> tuple[float, ...]:
         """Return an offset per probability: own scores as far as they carry, the prior for the rest; never falling.

@@ -5,7 +5,6 @@ zeros.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,15 +19,39 @@ DAYS_KEPT = 14
 MINUTES_PER_DAY = 1440
 
 
+KEPT = (DAYS_KEPT + 1) * MINUTES_PER_DAY
+
+
 @dataclass(slots=True)
 class Minutes:
     """Means of whole minutes, newest last, and the minute that is being filled."""
 
     first: int = 0  # number (Unix time / 60) of the first minute kept
-    values: list[float] = field(default_factory=list)  # NaN: a gap
+    count: int = 0  # complete minutes kept
+    seen: FloatArray = field(default_factory=lambda: np.empty(256))  # NaN: a gap; beyond count: room to grow
+    bridged: FloatArray = field(default_factory=lambda: np.empty(256))  # the same, gaps filled with the value before
     filling: int = -1  # number of the minute being filled; -1: no sample yet
     area: float = 0.0  # rate x seconds seen in it
     seen_s: float = 0.0
+
+    @property
+    def end(self) -> int:
+        """Return the number of the minute after the newest complete one."""
+        return self.first + self.count
+
+    @property
+    def values(self) -> FloatArray:
+        """Return all complete minutes; NaN where there is a gap. A view: copy it to keep it."""
+        return self.seen[: self.count]
+
+    @property
+    def whole(self) -> FloatArray:
+        """Return all complete minutes, each gap filled with the value before it. A view: copy it to keep it."""
+        return self.bridged[: self.count]
+
+    def between(self, start: int, end: int) -> FloatArray:
+        """Return the values of minutes ``start`` to ``end`` (excluded), as far as they are kept."""
+        return self.values[max(0, start - self.first) : max(0, end - self.first)]
 
     def add(self, since: Instant, until: Instant, rate: float) -> int:
         """Spread a rate over the time it was measured in; return how many minutes this completed."""
@@ -44,26 +67,25 @@ class Minutes:
                 self.seen_s += share
             if until < edge:
                 return completed
-            self._close()
+            self._close(self.area / self.seen_s if self.seen_s >= 30.0 else math.nan)
             completed += 1
 
-    def _close(self) -> None:
-        self.values.append(self.area / self.seen_s if self.seen_s >= 30.0 else math.nan)
-        self.filling, self.area, self.seen_s = self.filling + 1, 0.0, 0.0
-        surplus = len(self.values) - DAYS_KEPT * MINUTES_PER_DAY
-        if surplus >= MINUTES_PER_DAY:  # a day at a time: shifting a long list each minute would cost more
-            del self.values[:surplus]
-            self.first += surplus
+    def forget(self, start: int, end: int) -> None:
+        """Turn minutes ``start`` to ``end`` (excluded) into a gap: what was measured there was no load."""
+        low, high = max(0, start - self.first), max(0, end - self.first)
+        self.seen[low:high] = math.nan
+        if low > 0:
+            self.bridged[low:high] = self.bridged[low - 1]
 
-    @property
-    def end(self) -> int:
-        """Return the number of the minute after the newest complete one."""
-        return self.first + len(self.values)
-
-    def between(self, start: int, end: int) -> Sequence[float]:
-        """Return the values of minutes ``start`` to ``end`` (excluded), as far as they are kept."""
-        return self.values[max(0, start - self.first) : max(0, end - self.first)]
-
-    def array(self) -> FloatArray:
-        """Return all complete minutes; NaN where there is a gap."""
-        return np.asarray(self.values, dtype=np.float64)
+    def _close(self, value: float) -> None:
+        if self.count == KEPT:  # a day at a time: shifting each minute would cost more
+            self.seen[:-MINUTES_PER_DAY] = self.seen[MINUTES_PER_DAY:]
+            self.bridged[:-MINUTES_PER_DAY] = self.bridged[MINUTES_PER_DAY:]
+            self.first, self.count = self.first + MINUTES_PER_DAY, self.count - MINUTES_PER_DAY
+        if self.count == len(self.seen):
+            size = min(2 * self.count, KEPT)
+            self.seen, self.bridged = np.resize(self.seen, size), np.resize(self.bridged, size)
+        before = self.bridged[self.count - 1] if self.count else 0.0
+        self.seen[self.count] = value
+        self.bridged[self.count] = before if math.isnan(value) else value
+        self.count, self.filling, self.area, self.seen_s = self.count + 1, self.filling + 1, 0.0, 0.0

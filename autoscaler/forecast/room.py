@@ -6,11 +6,14 @@ Pure and deterministic: "now" is an argument, the state is explicit and can be w
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from autoscaler.domain.demand import Demand, ProfileDemand, RateForecast
 from autoscaler.domain.observation import Moments, ProfileLoad
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast.calendar import LoadEvent
+from autoscaler.forecast.memory import USUAL
 from autoscaler.forecast.series import Borrowed, SeriesForecaster, on_grid
 from autoscaler.forecast.state import Plain, from_plain, to_plain
 
@@ -110,19 +113,29 @@ class LoadForecaster:
                 self.profiles[name] = _watching(ProfileForecaster())
             self.profiles[name].observe(at, load)
 
-    def demand(self, at: Instant, horizons: Sequence[Seconds], hold: Seconds) -> Demand:
+    def demand(
+        self,
+        at: Instant,
+        horizons: Sequence[Seconds],
+        hold: Seconds,
+        events: Mapping[str, Sequence[LoadEvent]] = MappingProxyType({}),
+    ) -> Demand:
         """Return what each profile will ask for.
 
         Args:
             at: now.
             horizons: start-up times to plan for, > 0.
             hold: length of the planning window that begins at each horizon, > 0.
+            events: known changes of load by profile, present or to come; a past one is part of the memory.
 
         Returns:
             By profile: quantiles of each rate's mean over [at + h, at + h + hold] and of its maximum until then;
             Missing for a profile of which a signal was never seen, or not for five minutes.
         """
-        return {name: self._profile(at, name, horizons, hold) for name in self.profiles}
+        return {
+            name: self._profile(at, name, horizons=horizons, hold=hold, events=events.get(name, ()))
+            for name in self.profiles
+        }
 
     def to_state(self) -> Plain:
         """Return the whole state as plain values, fit for JSON."""
@@ -137,13 +150,17 @@ class LoadForecaster:
         """
         return from_plain(cls, state)
 
-    def _profile(self, at: Instant, name: str, horizons: Sequence[Seconds], hold: Seconds) -> Signal[ProfileDemand]:
+    def _profile(
+        self, at: Instant, name: str, *, horizons: Sequence[Seconds], hold: Seconds, events: Sequence[LoadEvent]
+    ) -> Signal[ProfileDemand]:
         profile = self.profiles[name]
         gap = profile.missing(at)
         if gap is not None:
             return gap
-        rates = {signal: self._rates(at, name, signal, horizons, hold) for signal in SIGNALS}
-        requests, prompt, output = (profile.series[signal].usual for signal in SIGNALS)
+        rates = {
+            signal: self._rates(at, name, signal, horizons=horizons, hold=hold, events=events) for signal in SIGNALS
+        }
+        requests, prompt, output = (profile.series[signal].memory.levels[USUAL] for signal in SIGNALS)
         lengths = profile.prompt.or_exponential(prompt / requests if requests > 0 else 0.0)
         share = profile.fresh_share
         return ProfileDemand(
@@ -154,15 +171,24 @@ class LoadForecaster:
             prompt_tokens=lengths,
             uncached_prompt_tokens=Moments(share * lengths.mean, share**2 * lengths.second),
             output_tokens=profile.output.or_exponential(output / requests if requests > 0 else 0.0),
-            burstiness=max(1.0, profile.series["requests"].bank.roughness),
+            burstiness=max(1.0, profile.series["requests"].memory.bank.roughness),
         )
 
     def _rates(
-        self, at: Instant, name: str, signal: str, horizons: Sequence[Seconds], hold: Seconds
+        self,
+        at: Instant,
+        name: str,
+        signal: str,
+        *,
+        horizons: Sequence[Seconds],
+        hold: Seconds,
+        events: Sequence[LoadEvent],
     ) -> Mapping[Seconds, RateForecast]:
         series = self.profiles[name].series[signal]
         others = [other.series[signal] for key, other in self.profiles.items() if key != name]
-        return {h: series.forecast(at, h, hold, _borrowed(others, h, hold)) for h in horizons}
+        age = 0.0 if series.last is None else max(0.0, at - series.last)
+        path = series.path(events)
+        return {h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold)) for h in horizons}
 
 
 def _watching(profile: ProfileForecaster) -> ProfileForecaster:

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from autoscaler.domain.demand import Quantiles, RateForecast
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
-from autoscaler.forecast.minutes import LONGEST_SAMPLE, Minutes
-from autoscaler.forecast.trend import TrendBank
+from autoscaler.forecast.experts import AnyExpert, Council
+from autoscaler.forecast.learned import Model, TrainingJob, training_job
+from autoscaler.forecast.memory import OFFSETS, Memory
+from autoscaler.forecast.onoff import OnOff
+from autoscaler.performance.step import FloatArray
 
 Window: TypeAlias = tuple[int, int]
 """Minutes from now to the start of the planning window, and its length in minutes."""
@@ -21,8 +27,17 @@ GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60)
 DEVIATIONS = (0.0, 1.2816, 1.6449, 2.3263, 2.5758)
 """Of a normal distribution, at PROBABILITIES: the prior of a series without history."""
 
+MEAN_ERROR = 0.8
+"""Mean absolute error of a normal distribution, in deviations."""
+
+TIMES = np.concatenate([[0.0], OFFSETS])
+"""Seconds from now at which the path is known: the present, and the nodes."""
+
 RUNAWAY = 3.0
 """No forecast exceeds so many times the highest minute of the last hour."""
+
+ON_SHARE = 0.2
+"""Errors of an on/off load are shares of at least so much of its on-level."""
 
 
 def on_grid(horizon: Seconds) -> int:
@@ -33,14 +48,25 @@ def on_grid(horizon: Seconds) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A forecast that waits for the truth."""
+    """A forecast that waits for the truth: of a window's mean, or of its maximum."""
 
-    minute: int  # the first minute that was unknown
-    mean: float
-    maximum: float
-    scale: float
-    mean_offsets: tuple[float, ...]
-    maximum_offsets: tuple[float, ...]
+    expected: float
+    level: float
+    spread: float
+    offsets: tuple[float, ...]
+
+    def bounds(self) -> tuple[float, ...]:
+        """Return the quantiles that this forecast stands for, before floors and caps."""
+        return tuple(self.expected + offset * self.level * self.spread for offset in self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Both forecasts of a window, by the first minute that was unknown when they were made."""
+
+    minute: int
+    mean: Issued
+    maximum: Issued
 
 
 @dataclass(slots=True)
@@ -49,7 +75,17 @@ class Ledger:
 
     mean: Calibration = field(default_factory=Calibration)
     maximum: Calibration = field(default_factory=Calibration)
-    waiting: deque[Issued] = field(default_factory=deque)
+    waiting: deque[Waiting] = field(default_factory=deque)
+
+    def settle(self, horizon: int, hold: int, came: FloatArray, waited: Waiting) -> None:
+        """Score a forecast whose window is over; a gap in it says nothing."""
+        if len(came) < horizon + hold or np.isnan(came).any():
+            return
+        for calibration, issued, truth in (
+            (self.mean, waited.mean, float(came[horizon:].mean())),
+            (self.maximum, waited.maximum, float(came.max())),
+        ):
+            calibration.add((truth - issued.expected) / issued.level, issued.spread, issued.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,129 +98,162 @@ class Borrowed:
 
 @dataclass(slots=True)
 class SeriesForecaster:
-    """Level, trend, memory and calibration of one signal of one profile."""
+    """Memory, experts and calibration of one signal of one profile."""
 
-    minutes: Minutes = field(default_factory=Minutes)
-    bank: TrendBank = field(default_factory=TrendBank)
+    memory: Memory = field(default_factory=Memory)
+    council: Council = field(default_factory=Council)
+    states: OnOff = field(default_factory=OnOff)
     ledgers: dict[Window, Ledger] = field(default_factory=dict)
-    last: Instant | None = None  # of the newest sample
-    usual: float = 0.0  # EWMA over 15 minutes, what errors are shares of
-    seen_s: float = 0.0  # time behind it
-    grain: float = 1.0  # variance x time of chance arrivals: load x E[X^2] / E[X]
+
+    @property
+    def last(self) -> Instant | None:
+        """Return the time of the newest sample; None: there was none."""
+        return self.memory.last
+
+    @classmethod
+    def of(cls, *experts: AnyExpert) -> "SeriesForecaster":
+        """Return a forecaster that listens to the given experts instead of to all."""
+        return cls(council=Council.of(*experts))
 
     def observe(self, at: Instant, rate: float, grain: float) -> None:
-        """Take in a sample: the rate since the last one, and the grain of its arrivals (its own unit, > 0)."""
-        dt = LONGEST_SAMPLE if self.last is None else at - self.last
-        if dt <= 0:
-            return  # a clock that went back tells nothing new
-        since = Instant(at - min(dt, 60.0)) if self.last is None else self.last
-        measured = min(dt, 60.0)
-        self.grain = grain
-        self.bank.update(dt, rate, max(rate, self.bank.level, grain / measured) * grain / measured)
-        memory = math.exp(-min(dt, 60.0) / 450.0)
-        self.seen_s = self.seen_s * memory + measured
-        self.usual += (rate - self.usual) * min(1.0, measured / self.seen_s)
-        self.last = at
-        if self.minutes.add(since, at, rate):
-            self._settle()
-            self._issue()
+        """Take in a sample.
+
+        Args:
+            at: now; not later than the sample before it: ignored.
+            rate: the load since the last sample, >= 0.
+            grain: load times this is variance times seconds of chance arrivals (1 for requests; E[X^2]/E[X] for
+                tokens), > 0.
+        """
+        completed = self.memory.add(at, rate, grain)
+        if completed:
+            self._turn(completed)
+
+    def _turn(self, completed: int) -> None:
+        """Close minutes: learn from them, and issue forecasts from their end."""
+        end = self.memory.minutes.end
+        if end % 60 < completed:
+            self.states.learn(self.memory.minutes.values)
+        path = self.council.turn(self.memory, completed)
+        self._settle()
+        if not self.states.is_off(self.memory.usual):
+            for window, ledger in self.ledgers.items():
+                ledger.waiting.append(self._issued(path, window, 0.0, None))
 
     def _settle(self) -> None:
         """Score every forecast whose window is over."""
+        minutes = self.memory.minutes
         for (horizon, hold), ledger in self.ledgers.items():
-            while ledger.waiting and ledger.waiting[0].minute + horizon + hold <= self.minutes.end:
-                issued = ledger.waiting.popleft()
-                came = self.minutes.between(issued.minute, issued.minute + horizon + hold)
-                if len(came) < horizon + hold or any(math.isnan(value) for value in came):
-                    continue  # a gap says nothing about the forecast
-                mean = sum(came[horizon:]) / hold
-                ledger.mean.add((mean - issued.mean) / issued.scale, issued.mean_offsets)
-                ledger.maximum.add((max(came) - issued.maximum) / issued.scale, issued.maximum_offsets)
+            while ledger.waiting and ledger.waiting[0].minute + horizon + hold <= minutes.end:
+                waited = ledger.waiting.popleft()
+                came = minutes.between(waited.minute, waited.minute + horizon + hold)
+                ledger.settle(horizon, hold, came, waited)
 
-    def _issue(self) -> None:
-        for window, ledger in self.ledgers.items():
-            mean, maximum = self._centre(window, 0.0)
-            priors = self._prior(window, 0.0)
-            span = float(sum(window))
-            ledger.waiting.append(
-                Issued(
-                    self.minutes.end,
-                    mean,
-                    maximum,
-                    self._scale,
-                    ledger.mean.blended(priors.mean, span),
-                    ledger.maximum.blended(priors.maximum, span),
-                )
-            )
+    def _issued(self, path: FloatArray, window: Window, late: float, borrowed: Borrowed | None) -> Waiting:
+        horizon, hold = 60.0 * window[0] + late, 60.0 * window[1]
+        mean, maximum = self._expected(path, horizon, hold)
+        level = max(self.memory.usual, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
+        ledger, span = self.watch(window), float(sum(window))
+        mean_sd, maximum_sd = self._doubt(horizon, hold, level)
+        lift = 0.25 * math.log2(1.0 + span)  # the highest of several minutes lies above any one of them
+        rising = tuple(z + lift for z in DEVIATIONS)
+        lent = borrowed or Borrowed(tuple(z / MEAN_ERROR for z in DEVIATIONS), tuple(z / MEAN_ERROR for z in rising))
+        parts = []
+        for calibration, expected, sd, prior in (
+            (ledger.mean, mean, mean_sd, lent.mean),
+            (ledger.maximum, maximum, maximum_sd, lent.maximum),
+        ):
+            offsets = calibration.blended(prior, span)
+            parts.append(Issued(expected, level, calibration.spread(MEAN_ERROR * sd), offsets))
+        return Waiting(self.memory.minutes.end, *parts)
 
-    @property
-    def _scale(self) -> float:
-        return max(self.usual, self.bank.level, self.grain / 60.0)
-
-    @property
-    def _cap(self) -> float:
-        hour = [
-            value for value in self.minutes.between(self.minutes.end - 60, self.minutes.end) if not math.isnan(value)
-        ]
-        return RUNAWAY * max([*hour, self.bank.level, self.grain / 60.0])
-
-    def _centre(self, window: Window, late: float) -> tuple[float, float]:
+    def _expected(self, path: FloatArray, horizon: float, hold: float) -> tuple[float, float]:
         """Return the expected mean over a window and the highest expected level until its end."""
-        horizon, hold = 60.0 * window[0] + late, 60.0 * window[1]
-        inside = [self.bank.ahead(horizon + share * hold)[0] for share in (0.0, 0.5, 1.0)]
-        highest = max(self.bank.level, self.bank.ahead(0.5 * horizon)[0], *inside)
-        cap = self._cap
-        return min((inside[0] + 2.0 * inside[1] + inside[2]) / 4.0, cap), min(highest, cap)
+        times = np.array([0.0, 0.5 * horizon, horizon, horizon + 0.5 * hold, horizon + hold])
+        levels = np.interp(times, TIMES, np.concatenate([[self.memory.bank.level], path]))
+        levels = np.minimum(levels, RUNAWAY * self.memory.highest(60))
+        return float(levels[2] + 2.0 * levels[3] + levels[4]) / 4.0, float(levels.max())
 
-    def _prior(self, window: Window, late: float) -> Borrowed:
-        """Return what the filter itself expects to err by, in shares of the scale."""
-        horizon, hold = 60.0 * window[0] + late, 60.0 * window[1]
-        variance = self.bank.ahead(horizon + 0.5 * hold)[1]
-        chance = self.bank.roughness * max(self.bank.level, self.grain / 60.0) * self.grain
-        mean = math.sqrt(variance + chance / hold) / self._scale
-        peak = math.sqrt(variance + chance / 60.0) / self._scale
-        lift = 0.5 * math.log2(1.0 + sum(window))  # the highest of several minutes lies above any one of them
-        return Borrowed(
-            tuple(z * mean for z in DEVIATIONS),
-            tuple((z + 0.5 * lift) * peak for z in DEVIATIONS),
-        )
+    def _doubt(self, horizon: float, hold: float, level: float) -> tuple[float, float]:
+        """Return the deviations that the filters themselves expect, of mean and maximum, in shares of the level."""
+        bank, grain = self.memory.bank, self.memory.grain
+        variance = float(np.interp(horizon + 0.5 * hold, OFFSETS, self.memory.ahead()[1]))
+        chance = bank.roughness * max(bank.level, grain / 60.0) * grain
+        return math.sqrt(variance + chance / hold) / level, math.sqrt(variance + chance / 60.0) / level
 
     def watch(self, window: Window) -> Ledger:
         """Return the ledger of a window; a new one starts with the scores of the nearest."""
         if window not in self.ledgers:
-            self.ledgers[window] = self._inherited(window)
+            near = min(self.ledgers, key=lambda w: abs(math.log(sum(w) / sum(window))), default=None)
+            other = Ledger() if near is None else self.ledgers[near]
+            self.ledgers[window] = Ledger(mean=other.mean.copy(), maximum=other.maximum.copy())
         return self.ledgers[window]
 
-    def _inherited(self, window: Window) -> Ledger:
-        near = min(self.ledgers, key=lambda w: abs(math.log(sum(w) / sum(window))), default=None)
-        if near is None:
-            return Ledger()
-        other = self.ledgers[near]
-        return Ledger(mean=other.mean.copy(), maximum=other.maximum.copy())
+    def training_jobs(self) -> tuple[TrainingJob, ...]:
+        """Return what should be learned (anew) now; whoever runs a job hands its model to ``adopt``."""
+        minutes, learners = self.memory.minutes, self.council.learners()
+        return tuple(
+            training_job(learner.kind, self.memory)
+            for learner in learners
+            if minutes.count >= learner.needs and learner.due(minutes.end)
+        )
 
-    def forecast(self, at: Instant, horizon: Seconds, hold: Seconds, borrowed: Borrowed | None = None) -> RateForecast:
-        """Return quantiles of the mean over [at + horizon, + hold] and of the maximum minute until then.
+    def adopt(self, model: Model) -> None:
+        """Let the expert of the model's kind speak with it from the next minute on."""
+        for learner in self.council.learners():
+            if learner.kind is model.kind:
+                learner.model = model
 
-        The maximum is never below the present level, nor are the mean's P90 and above below half of it: the forecast
-        adds to the present load, and taking capacity away is decided elsewhere.
+    def path(self, events: Sequence[LoadEvent] = ()) -> FloatArray:
+        """Return the load expected at each of ``NODES``, known events included.
 
         Raises:
             ValueError: there was no sample yet.
         """
-        if self.last is None:
+        if self.memory.last is None:
             msg = "no sample yet, so no forecast"
             raise ValueError(msg)
+        path = self.council.path(self.memory)
+        if not events:
+            return path
+        here = factor_at(events, self.memory.last)
+        return path * [factor_at(events, Instant(self.memory.last + float(offset))) / here for offset in OFFSETS]
+
+    def pass_over(self, at: Instant) -> None:
+        """Note that nothing is known up to ``at``: minutes close as gaps, uncertainty grows with the next sample."""
+        completed = self.memory.minutes.add(at, at, 0.0)
+        if completed:
+            self._turn(completed)
+
+    def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
+        """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
+        issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
+        return issued.expected, issued.bounds()
+
+    def forecast(
+        self, path: FloatArray, horizon: Seconds, hold: Seconds, *, age: float = 0.0, borrowed: Borrowed | None = None
+    ) -> RateForecast:
+        """Return quantiles of the mean over [now + horizon, + hold] and of the maximum minute until then.
+
+        The maximum is never below the present level, nor are the mean's P90 and above below half of it: the forecast
+        adds to the present load, and taking capacity away is decided elsewhere.
+
+        Args:
+            path: what ``path`` returned for this tick.
+            horizon: seconds from now to the start of the window, > 0.
+            hold: seconds that the window lasts, > 0.
+            age: seconds since the newest sample.
+            borrowed: other profiles' errors, for a series without enough of its own.
+        """
         window = (on_grid(horizon), on_grid(hold))
-        ledger = self.watch(window)
-        late = horizon - 60.0 * window[0] + max(0.0, at - self.last)
-        late = max(late, -60.0 * window[0])
-        mean, maximum = self._centre(window, late)
-        priors = self._prior(window, late)
-        if borrowed is not None:
-            priors = _between(priors, borrowed)
-        span, scale, now, cap = float(sum(window)), self._scale, self.bank.level, 2.0 * self._cap
-        means = [mean + offset * scale for offset in ledger.mean.blended(priors.mean, span)]
-        peaks = [maximum + offset * scale for offset in ledger.maximum.blended(priors.maximum, span)]
+        late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
+        issued = self._issued(path, window, late, borrowed)
+        means, peaks = issued.mean.bounds(), issued.maximum.bounds()
+        now, ahead = self.memory.bank.level, float(sum(window))
+        cap = 2.0 * RUNAWAY * self.memory.highest(60)
+        if self.states.is_off(self.memory.usual):
+            means = peaks = tuple(self.states.bound(q, ahead, now) for q in PROBABILITIES)
+        if self.states.applies:
+            cap = max(now, self.states.highest)
         floors = [0.0 if q < 0.9 else 0.5 * now for q in PROBABILITIES]
         return RateForecast(
             horizon=horizon,
@@ -192,13 +261,6 @@ class SeriesForecaster:
             mean=Quantiles(PROBABILITIES, _clipped(means, floors, cap)),
             maximum=Quantiles(PROBABILITIES, _clipped(peaks, [now] * len(peaks), cap)),
         )
-
-
-def _between(one: Borrowed, other: Borrowed) -> Borrowed:
-    return Borrowed(
-        tuple((a + b) / 2.0 for a, b in zip(one.mean, other.mean, strict=True)),
-        tuple((a + b) / 2.0 for a, b in zip(one.maximum, other.maximum, strict=True)),
-    )
 
 
 def _clipped(levels: Sequence[float], floors: Sequence[float], cap: float) -> tuple[float, ...]:

@@ -11,7 +11,10 @@ from the innovations (adaptive Kalman). A step that no member can explain restar
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from autoscaler.domain.units import Seconds
+from autoscaler.performance.step import FloatArray
 
 RESTART_DEVIATIONS = 5.0
 """An innovation this many standard deviations out is a level shift, not noise."""
@@ -43,6 +46,10 @@ PACES = (
     Pace(level=0.02, slope=0.03, fade=Seconds(300.0)),
     Pace(level=0.06, slope=0.15, fade=Seconds(300.0)),
 )
+
+FADES = np.array([[pace.fade] for pace in PACES])
+LEVEL_STEPS = np.array([[pace.level**2 / 60.0] for pace in PACES])  # variance per second, in shares of the level
+SLOPE_STEPS = np.array([[(pace.slope / 60.0) ** 2 / 60.0] for pace in PACES])
 
 
 @dataclass(slots=True)
@@ -85,17 +92,6 @@ class LocalTrend:
         self.cov *= 1.0 - gain
         self.var_level *= 1.0 - gain
 
-    def ahead(self, horizon: float, scale: float) -> tuple[float, float]:
-        """Return mean and variance of the level ``horizon`` seconds from now."""
-        kept = math.exp(-horizon / self.pace.fade)
-        reach = self.pace.fade * (1.0 - kept)
-        minutes = horizon / 60.0
-        variance = self.var_level + 2.0 * reach * self.cov + reach**2 * self.var_slope
-        variance += (self.pace.level * scale) ** 2 * minutes
-        variance += (self.pace.slope * scale / 60.0) ** 2 * minutes * min(horizon, self.pace.fade) ** 2 / 3.0
-        expected = self.level + self.slope * reach
-        return min(max(expected, STEEPEST_FALL * self.level), STEEPEST_RISE * self.level), variance
-
 
 @dataclass(slots=True)
 class TrendBank:
@@ -104,6 +100,8 @@ class TrendBank:
     members: list[LocalTrend] = field(default_factory=list)
     weights: list[float] = field(default_factory=lambda: [1.0 / len(PACES)] * len(PACES))
     roughness: float = 1.0  # measured noise variance over that of random arrivals
+    bends: int = 0  # how many samples the roughness rests on
+    before: list[tuple[float, float, float]] = field(default_factory=list)  # (dt, rate, chance) of the last two
     surprises: int = 0  # ticks in a row far outside on the same side (signed)
 
     @property
@@ -111,8 +109,8 @@ class TrendBank:
         """Return the present level of the load; 0 before the first sample."""
         return sum(w * member.level for w, member in zip(self.weights, self.members, strict=False))
 
-    def update(self, dt: float, rate: float, chance: float) -> None:
-        """Take in a rate measured over the last ``dt`` seconds.
+    def update(self, dt: float, rate: float, chance: float) -> bool:
+        """Take in a rate measured over the last ``dt`` seconds; tell whether it was a level shift.
 
         Args:
             dt: seconds, > 0; a longer time than that of the measurement means a gap before it.
@@ -121,23 +119,23 @@ class TrendBank:
         """
         if not self.members:
             self.members = [LocalTrend.starting(pace, rate, (0.5 * rate) ** 2 + chance) for pace in PACES]
-            return
+            return False
         scale = max(self.level, math.sqrt(chance))
         noise = self.roughness * chance
         likelihoods: list[float] = []
-        nearest, squared = math.inf, 0.0
+        nearest = math.inf
         for member in self.members:
             member.advance(min(dt, LONGEST_STEP), scale)
             innovation = rate - member.level
             spread = member.var_level + noise
             deviation = innovation / math.sqrt(spread)
             if abs(deviation) < abs(nearest):
-                nearest, squared = deviation, innovation**2 - member.var_level
+                nearest = deviation
             likelihoods.append(-0.5 * min(deviation**2, 50.0) - 0.5 * math.log(spread))
             member.correct(innovation, noise)
         self._reweigh(likelihoods, dt)
-        self._roughen(squared / chance, dt)
-        self._restart(nearest, rate, noise)
+        self._roughen(dt, rate, chance)
+        return self._restart(nearest, rate, noise)
 
     def _reweigh(self, likelihoods: list[float], dt: float) -> None:
         memory = math.exp(-dt / FORGETTING)
@@ -147,25 +145,41 @@ class TrendBank:
         # fixed share: no member ever leaves for good
         self.weights = [0.98 * w / total + 0.02 / len(raw) for w in raw]
 
-    def _roughen(self, ratio: float, dt: float) -> None:
-        step = min(0.05, dt / 1200.0)
-        self.roughness = min(
-            100.0, max(0.2, self.roughness + step * (min(max(ratio, 0.0), 25.0 * self.roughness) - self.roughness))
-        )
+    def _roughen(self, dt: float, rate: float, chance: float) -> None:
+        """Learn the noise from how far samples lie off the line between their neighbours: blind to level and slope."""
+        if len(self.before) == 2:
+            (dt0, rate0, chance0), (dt1, rate1, chance1) = self.before
+            share = dt1 / (dt1 + dt) if max(dt0, dt1, dt) <= 90.0 else math.nan
+            bend = rate1 - (1.0 - share) * rate0 - share * rate
+            by_chance = chance1 + (1.0 - share) ** 2 * chance0 + share**2 * chance
+            ratio = min(bend**2 / by_chance, 16.0 * self.roughness)  # a shift is no noise
+            if not math.isnan(ratio):
+                self.bends = min(self.bends + 1, max(20, int(1200.0 / dt)))
+                self.roughness += (ratio - self.roughness) / (self.bends + 5)
+                self.roughness = min(max(self.roughness, 0.2), 1000.0)
+            self.before.pop(0)
+        self.before.append((dt, rate, chance))
 
-    def _restart(self, deviation: float, rate: float, noise: float) -> None:
+    def _restart(self, deviation: float, rate: float, noise: float) -> bool:
         """Begin anew at ``rate`` after one impossible sample, or two in a row that are nearly so."""
         side = int(math.copysign(1, deviation)) if abs(deviation) > 0.6 * RESTART_DEVIATIONS else 0
         self.surprises = self.surprises + side if side * self.surprises > 0 else side
-        if abs(deviation) > RESTART_DEVIATIONS or abs(self.surprises) >= 2:
+        shifted = abs(deviation) > RESTART_DEVIATIONS or abs(self.surprises) >= 2
+        if shifted:
             self.surprises = 0
             for member in self.members:
                 member.level, member.var_level, member.cov = rate, noise + (member.pace.level * rate) ** 2, 0.0
+        return shifted
 
-    def ahead(self, horizon: float) -> tuple[float, float]:
-        """Return mean and variance of the level ``horizon`` seconds from now (a mixture over the members)."""
+    def ahead(self, offsets: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean and variance of the level at each offset (seconds from now): a mixture over the members."""
         scale = self.level
-        parts = [member.ahead(horizon, scale) for member in self.members]
-        mean = sum(w * m for w, (m, _) in zip(self.weights, parts, strict=True))
-        variance = sum(w * (v + (m - mean) ** 2) for w, (m, v) in zip(self.weights, parts, strict=True))
-        return mean, variance
+        members = np.array([(m.level, m.slope, m.var_level, m.cov, m.var_slope) for m in self.members])
+        level, slope, var_level, cov, var_slope = members.T[:, :, None]
+        reach = FADES * -np.expm1(-offsets / FADES)
+        steps = LEVEL_STEPS * offsets + SLOPE_STEPS * offsets * np.minimum(offsets, FADES) ** 2 / 3.0
+        variance = var_level + 2.0 * reach * cov + reach**2 * var_slope + scale**2 * steps
+        mean = np.clip(level + slope * reach, STEEPEST_FALL * level, STEEPEST_RISE * level)
+        weights = np.array(self.weights)
+        mixed = weights @ mean
+        return mixed, weights @ (variance + (mean - mixed) ** 2)

@@ -1,0 +1,85 @@
+"""Whom to believe: expert weights by recent loss at each node, so that the best expert is matched on every series.
+
+    w_k ~ exp(-eta * (loss_k / min_j loss_j - 1)),   then a fixed share for all       (Herbster and Warmuth 1998)
+
+The loss is discounted over two half-lives and the weights of both are averaged: the short one turns within the hour,
+the long one does not follow noise. A loss counts when its minute has come, never before.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.forecast.memory import NODES
+from autoscaler.performance.step import FloatArray
+
+HALF_LIVES = (40.0, 480.0)
+"""Minutes after which a loss counts half."""
+
+ETA = 8.0
+SHARE = 0.03
+DOUBT = 10.0
+"""So many minutes of losses are taken from the priors, so that the first few decide little."""
+
+LEAD = np.array(NODES)
+SLOTS = max(NODES) + 1
+
+
+@dataclass(slots=True)
+class Mixture:
+    """Weights of several experts at each node."""
+
+    losses: FloatArray  # (half-lives, experts, nodes): discounted sums
+    counts: FloatArray  # (half-lives, experts, nodes): discounted numbers of losses
+    waiting: FloatArray  # (slots, experts, nodes): forecasts by minute modulo slots; NaN: none
+    weights: FloatArray  # (experts, nodes)
+    priors: FloatArray  # (experts,)
+
+    @classmethod
+    def of(cls, priors: Sequence[float]) -> "Mixture":
+        """Return a mixture that has heard nobody yet.
+
+        Args:
+            priors: for each expert its loss before there is any, relative to that of the others.
+        """
+        experts = len(priors)
+        shape = (len(HALF_LIVES), experts, len(NODES))
+        waiting = np.full((SLOTS, experts, len(NODES)), np.nan)
+        return cls(np.zeros(shape), np.zeros(shape), waiting, np.full(shape[1:], 1.0 / experts), np.array(priors))
+
+    def issue(self, minute: int, forecasts: FloatArray) -> None:
+        """Remember what each expert expects; ``minute`` is the first that is not known yet; NaN: no opinion."""
+        self.waiting[minute % SLOTS] = forecasts
+        self._weigh(~np.isnan(forecasts))
+
+    def settle(self, minute: int, came: float, scale: float) -> None:
+        """Take in the load of a minute, in shares of ``scale``; a gap (NaN) settles nothing."""
+        slots = (minute + 1 - LEAD) % SLOTS
+        issued = self.waiting[slots, :, np.arange(len(NODES))].T
+        if not math.isnan(came):
+            losses = np.abs(issued - came) / scale
+            known = ~np.isnan(losses)
+            for i, half_life in enumerate(HALF_LIVES):
+                kept = 0.5 ** (1.0 / half_life)
+                self.losses[i] = np.where(known, kept * self.losses[i] + np.where(known, losses, 0.0), self.losses[i])
+                self.counts[i] = np.where(known, kept * self.counts[i] + 1.0, self.counts[i])
+        self.waiting[(minute + 1) % SLOTS] = np.nan  # nothing issued yet for the minutes after this one
+
+    def _weigh(self, speaking: NDArray[np.bool_]) -> None:
+        typical = self.losses.sum(axis=1, keepdims=True) / np.maximum(self.counts.sum(axis=1, keepdims=True), 1e-9)
+        means = (self.losses + DOUBT * typical * self.priors[:, None]) / (self.counts + DOUBT)
+        best = np.where(speaking, means, np.inf).min(axis=1, keepdims=True)
+        raw = np.where(speaking, np.exp(-ETA * (means / np.maximum(best, 1e-12) - 1.0)), 0.0)
+        fair = speaking / np.maximum(speaking.sum(axis=0), 1)
+        shares = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-300)
+        self.weights = (1.0 - SHARE) * shares.mean(axis=0) + SHARE * fair
+
+    def combine(self, forecasts: FloatArray) -> FloatArray:
+        """Return the weighted mean of the experts that speak, shape (nodes,); NaN where none does."""
+        weights = np.where(np.isnan(forecasts), 0.0, self.weights)
+        total = weights.sum(axis=0)
+        mixed = (weights * np.nan_to_num(forecasts)).sum(axis=0) / np.where(total > 0, total, 1.0)
+        return np.where(total > 0, mixed, np.nan)

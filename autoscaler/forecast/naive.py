@@ -1,0 +1,90 @@
+"""Forecasters that any better one has to beat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoscaler.forecast.memory import NODES, SPANS, Memory
+from autoscaler.performance.step import FloatArray
+
+
+@dataclass(slots=True)
+class LastValue:
+    """The last minute goes on."""
+
+    name: str = "last-value"
+    needs: int = 0
+    every: int = 0
+    prior: float = 1.0
+
+    def fit(self, memory: Memory) -> None:
+        """Learn nothing."""
+
+    def predict(self, memory: Memory) -> FloatArray:
+        """Return the mean of the last minute, at every node."""
+        return np.full(len(NODES), memory.latest)
+
+
+@dataclass(slots=True)
+class Ewma:
+    """The exponential average goes on."""
+
+    span: int
+    needs: int = 0
+    every: int = 0
+    prior: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Return the name with the span in minutes."""
+        return f"ewma{self.span}"
+
+    def fit(self, memory: Memory) -> None:
+        """Learn nothing."""
+
+    def predict(self, memory: Memory) -> FloatArray:
+        """Return the average, at every node."""
+        return np.full(len(NODES), memory.levels[SPANS.index(self.span)])
+
+
+@dataclass(slots=True)
+class RollingQuantile:
+    """A quantile of the last ten minutes goes on (0.5: what to expect; 0.95: a bound)."""
+
+    probability: float = 0.5
+    minutes: int = 10
+    name: str = "rolling-quantile"
+    needs: int = 1
+    every: int = 0
+    prior: float = 1.0
+
+    def fit(self, memory: Memory) -> None:
+        """Learn nothing."""
+
+    def predict(self, memory: Memory) -> FloatArray:
+        """Return the quantile of the last minutes that are no gaps, at every node."""
+        end = memory.minutes.end
+        seen = sorted(v for v in memory.minutes.between(end - self.minutes, end).tolist() if v >= 0.0)
+        if not seen:
+            return np.full(len(NODES), memory.latest)
+        rank = self.probability * (len(seen) - 1)
+        low = int(rank)
+        high = min(low + 1, len(seen) - 1)
+        return np.full(len(NODES), seen[low] + (seen[high] - seen[low]) * (rank - low))
+
+
+@dataclass(slots=True)
+class Trend:
+    """The damped local trend of the filter bank."""
+
+    name: str = "damped-trend"
+    needs: int = 0
+    every: int = 0
+    prior: float = 0.75  # a cold start often falls into a ramp
+
+    def fit(self, memory: Memory) -> None:
+        """Learn nothing: the filters adapt with every sample."""
+
+    def predict(self, memory: Memory) -> FloatArray:
+        """Return level plus fading slope at each node."""
+        return memory.ahead()[0]
