@@ -10,10 +10,12 @@ from autoscaler import policy
 from autoscaler.cli.output import Format, Jsonable, OutputOption, show, table
 from autoscaler.policy.fields import fields
 
-app = typer.Typer(name="policy", help="Check SLO policies and print their schema.", no_args_is_help=True)
-
 CHECK_EPILOG = "Example: autoscaler policy check policies/rag-and-reasoning.yaml --strict"
 SCHEMA_EPILOG = "Example: autoscaler policy schema > slopolicy.schema.json"
+
+app = typer.Typer(
+    name="policy", help="Check SLO policies and print their schema.", epilog=CHECK_EPILOG, no_args_is_help=True
+)
 
 
 @app.command(epilog=CHECK_EPILOG)

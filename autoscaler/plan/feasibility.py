@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Variant
+from autoscaler.domain.units import Seconds
 from autoscaler.performance.step import ReplicaModel
+from autoscaler.policy import durations
 from autoscaler.policy.problems import Problem, warning
 
 SHORTEST_PROMPT_TOKENS = 1.0
@@ -34,9 +36,10 @@ def _problems(policy: SLOPolicy, models: Mapping[str, ReplicaModel], prompt_toke
     for index, profile in enumerate(policy.profiles):
         for name, limit, fastest in (("ttft", profile.slo.ttft, ttft), ("itl", profile.slo.itl, itl)):
             if fastest is not None and limit < fastest[0]:
+                wanted, needed = durations.render(limit), durations.render(fastest[0])
                 yield warning(
                     ("spec", "profiles", index, "slo", name),
-                    f"{limit:g}s is below the {fastest[0]:.3g}s that the fastest variant, {fastest[1]}, needs without"
+                    f"{wanted} is below the {needed} that the fastest variant, {fastest[1]}, needs without"
                     " load; raise it or add a faster variant",
                 )
 
@@ -47,8 +50,8 @@ def _all_known(variants: Sequence[Variant], models: Mapping[str, ReplicaModel]) 
     return {variant.name: models[variant.name] for variant in variants}
 
 
-def _fastest(latencies_s: Mapping[str, float]) -> tuple[float, str] | None:
-    return min(((latency_s, name) for name, latency_s in latencies_s.items()), default=None)
+def _fastest(latencies_s: Mapping[str, float]) -> tuple[Seconds, str] | None:
+    return min(((Seconds(latency_s), name) for name, latency_s in latencies_s.items()), default=None)
 
 
 def _unloaded_ttft_s(model: ReplicaModel, prompt_tokens: float) -> float:

@@ -1,4 +1,7 @@
-"""From a checked document to domain values; nothing here can fail on a document that passed every check."""
+"""From a checked document to domain values; nothing here can fail on a document that passed every check.
+
+Mappings are sorted: an API server returns their keys in any order, and the same policy has to be the same value.
+"""
 
 from collections.abc import Iterator
 
@@ -21,14 +24,14 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         profiles=_profiles(spec),
         variants=tuple(_variants(spec.pools, metadata.namespace)),
         mode=spec.mode,
-        budget=domain.Budget(tuple(spec.budget.accelerator_limits.items()), spec.budget.cost_per_hour),
+        budget=domain.Budget(tuple(sorted(spec.budget.accelerator_limits.items())), spec.budget.cost_per_hour),
         ratio=domain.RatioGuard(spec.ratio.min_prefill_per_decode, spec.ratio.max_prefill_per_decode),
         behavior=_behavior(spec.behavior),
         schedules=tuple(_schedule(schedule) for schedule in spec.schedules),
         scale_down=domain.ScaleDown(spec.scale_down.drain_timeout, spec.scale_down.max_concurrent_drains),
         scale_to_zero=domain.ScaleToZero(spec.scale_to_zero.enabled, spec.scale_to_zero.after),
         scheduler=_scheduler(spec.scheduler),
-        metrics=domain.Metrics(spec.metrics.source, tuple(spec.metrics.matchers.items())),
+        metrics=domain.Metrics(spec.metrics.source, tuple(sorted(spec.metrics.matchers.items()))),
     )
 
 
@@ -98,7 +101,7 @@ def _schedule(schedule: schema.Schedule) -> domain.Schedule:
         cron=schedule.cron,
         duration=schedule.duration,
         time_zone=schedule.time_zone,
-        min_replicas=tuple(schedule.min_replicas.items()),
+        min_replicas=tuple(sorted(schedule.min_replicas.items())),
         load_factor=schedule.load_factor,
     )
 

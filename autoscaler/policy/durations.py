@@ -28,11 +28,10 @@ def parse(text: str) -> Seconds:
 
 
 def render(duration: Seconds) -> str:
-    """Write a duration in the fewest units, exact to the millisecond (a policy's precision)."""
-    rest = round(duration * 1000)
-    parts = []
-    for unit in ("h", "m", "s", "ms"):
-        count, rest = divmod(rest, _UNIT_MS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    """Write a duration as Go and Kubernetes do (``50ms``, ``1.5s``, ``1h30m``), exact to the millisecond."""
+    hours, rest_ms = divmod(round(duration * 1000), _UNIT_MS["h"])
+    minutes, rest_ms = divmod(rest_ms, _UNIT_MS["m"])
+    whole = "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m")) if count)
+    if not rest_ms:
+        return whole or "0s"
+    return f"{whole}{rest_ms / 1000:g}s" if whole or rest_ms >= 1000 else f"{rest_ms}ms"
