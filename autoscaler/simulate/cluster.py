@@ -51,6 +51,8 @@ class ClusterSettings:
         0.0
     )  # a deleted pod may finish for so long; then its requests are lost (vLLM's default: 0)
     handover_is_pull: float = 1.0  # share of the time per token that occupies the prefill replica's link
+    handover_steps: float = 2.5  # decode steps that a hand-over measured up to the first token contains: half a step in
+    # flight, one that is already formed, and the first itself; the engine adds them again
     gated: bool = False  # new pods wait for Announce before the picker sees them
     node_replicas: int = 1  # replicas per node, for node loss
 
@@ -431,7 +433,8 @@ class SimulatedCluster:
         on_link = pull * self.settings.handover_is_pull
         begin = max(time, self._link_free.get(source, 0.0))
         self._link_free[source] = begin + on_link
-        self.env.at(begin + pull + handover.base_s, self._pulled, request)
+        base = max(0.0, handover.base_s - self.settings.handover_steps * engine.model.step.base_s)
+        self.env.at(begin + pull + base, self._pulled, request)
 
     def _pulled(self, request: Request) -> None:
         prefill, decode = request.prefill_pod, request.decode_pod
