@@ -5,6 +5,7 @@ a folder beside its final place and renamed at the end, so that an interrupted b
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from tools.servers import find
 
 MODULES = Path(__file__).parent
 LINKER_FLAGS = "-s -w"
+SELF_UPDATING_GO = (1, 21)  # from here on it fetches the version that go.mod names
 GO_ABSENT = (
     "Go is needed to build it: install Go 1.26 or newer (https://go.dev/dl) and try again; or point KUBEBUILDER_ASSETS"
     " at a folder with envtest binaries"
@@ -65,8 +67,18 @@ def _go_build(module: Path, output: Sequence[str], linker_flags: str) -> None:
     go = shutil.which("go")
     if go is None:
         raise InstallError(GO_ABSENT)
+    _require_new_enough(go)
     arguments = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", f"-ldflags={linker_flags}", "-o", *output]
     _run([go, *arguments], folder=module, environment={**os.environ, "CGO_ENABLED": "0"})
+
+
+def _require_new_enough(go: str) -> None:
+    """Refuse a Go that cannot fetch the toolchain a module asks for, before it says so in its own words."""
+    said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"go(\d+)\.(\d+)", said)
+    if version is None or tuple(map(int, version.groups())) < SELF_UPDATING_GO:
+        message = f"{go} says {said.strip() or 'nothing'!r}, which is too old. {GO_ABSENT}"
+        raise InstallError(message)
 
 
 def _unpack_prometheus(target: Path) -> None:

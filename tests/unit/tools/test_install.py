@@ -53,3 +53,16 @@ def test_a_check_reports_and_makes_nothing(bare: Path, capsys: pytest.CaptureFix
     assert main(["--check"]) == 1
     assert capsys.readouterr().out.count("missing") == 5
     assert not bare.exists()
+
+
+def test_a_go_that_is_too_old_is_refused_before_it_builds(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "old" / "go"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho go version go1.19.8 linux/amd64\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(old.parent))
+    with pytest.raises(install.InstallError, match=r"go1\.19\.8.*too old.*Go 1\.26"):
+        install.install(find.ETCD)
+    assert list(bare.iterdir()) == []
