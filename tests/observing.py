@@ -2,19 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from autoscaler.domain.fleet import Pod, PodState, Workload
-from autoscaler.domain.policy import Metrics, SLOPolicy
+from autoscaler.domain.policy import Metrics, MetricsSource, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.fleet import FleetView
+from autoscaler.observe.scrape import MemorySource, Target
 
 DATA = Path(__file__).parent / "data"
 RECORDING = Path(__file__).parents[1] / "examples" / "h200_pd"
@@ -98,3 +100,104 @@ def _same(left: object, right: object, relative: float) -> bool:
     if isinstance(left, float) and isinstance(right, float):
         return math.isclose(left, right, rel_tol=relative, abs_tol=1e-9)  # a sum that is 0 but for rounding
     return left == right
+
+
+def exposition(*samples: tuple[str, Mapping[str, str], float]) -> str:
+    """Return a text exposition."""
+    lines = []
+    for name, labels, value in samples:
+        pairs = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        lines.append(f"{name}{{{pairs}}} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def histogram(name: str, labels: Mapping[str, str], buckets: Mapping[str, float], mean: float) -> list[Any]:
+    """Return the samples of a histogram whose last bucket is infinite."""
+    count = list(buckets.values())[-1]
+    samples = [(f"{name}_bucket", {**labels, "le": bound}, upto) for bound, upto in buckets.items()]
+    return [*samples, (f"{name}_sum", labels, count * mean), (f"{name}_count", labels, count)]
+
+
+def picker(seconds: float, rates: Mapping[str, float], *, per_response: float = 1.0, old: bool = False) -> str:
+    """Return what a picker shows that has dispatched requests of these fairness ids for some seconds.
+
+    Prompts have 1000 tokens, answers 100; ``per_response``: observations of token histograms for each response.
+    """
+    samples: list[Any] = []
+    for fairness, rate in rates.items():
+        model = {"model_name": "m", "target_model_name": "m"}
+        labels = model if old else {**model, "fairness_id": fairness, "priority": "0"}
+        prefix = "inference_objective" if old else "llm_d_epp"
+        tokens = "" if old else "request_"
+        count = rate * seconds
+        samples.append((f"{prefix}_request_total", {**model, "priority": "0"} if old else labels, count))
+        samples.append((f"{prefix}_request_duration_seconds_count", labels, count))
+        seen = {"512": 0.0, "2048": count * per_response, "+Inf": count * per_response}
+        samples += histogram(f"{prefix}_{tokens}input_tokens", labels, seen, 1000.0)
+        seen = {"64": 0.0, "128": count * per_response, "+Inf": count * per_response}
+        samples += histogram(f"{prefix}_{tokens}output_tokens", labels, seen, 100.0)
+        if not old:
+            waits = {"1": count / 2.0, "3": count, "+Inf": count}
+            samples += histogram("llm_d_epp_request_ttft_seconds", {**labels, "streaming": "true"}, waits, 1.2)
+    return exposition(*samples)
+
+
+def engine(seconds: float, role: Role, rate: float, *, waiting: float = 0.0, cached: float = 0.25) -> str:
+    """Return what vLLM's engine of a role shows after some seconds of a constant rate: 1000 tokens in, 100 out."""
+    labels = {"model_name": "m", "engine": "0"}
+    count, decode = rate * seconds, role is Role.DECODE
+    hits = 0.0 if decode else 1000.0 * count * cached
+    sources = {"local_cache_hit": hits, "external_kv_transfer": 1000.0 * count if decode else 0.0}
+    sources["local_compute"] = 1000.0 * count - sum(sources.values())
+    samples: list[Any] = [
+        ("vllm:num_requests_running", labels, 4.0),
+        ("vllm:num_requests_waiting", labels, waiting),
+        ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "capacity"}, 0.0 if decode else waiting),
+        ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "deferred"}, waiting if decode else 0.0),
+        ("vllm:kv_cache_usage_perc", labels, 0.5),
+        ("vllm:cache_config_info", {"engine": "0", "num_gpu_blocks": "1000", "block_size": "16"}, 1.0),
+        ("vllm:prompt_tokens_total", labels, 1000.0 * count),
+        ("vllm:generation_tokens_total", labels, count * (100.0 if decode else 1.0)),
+        ("vllm:request_success_total", {**labels, "finished_reason": "length"}, count),
+        ("vllm:num_preemptions_total", labels, 0.0),
+        *(("vllm:prompt_tokens_by_source_total", {**labels, "source": s}, value) for s, value in sources.items()),
+    ]
+    for name, mean in (("request_prefill_time_seconds", 0.3), ("request_queue_time_seconds", 0.1)):
+        samples += histogram(f"vllm:{name}", labels, {"0.3": count / 2.0, "+Inf": count}, mean)
+    ttft = 0.15 if decode else 0.5
+    samples += histogram("vllm:time_to_first_token_seconds", labels, {"0.1": 0.0, "1.0": count, "+Inf": count}, ttft)
+    gaps = count * 99.0 if decode else 0.0
+    samples += histogram("vllm:inter_token_latency_seconds", labels, {"0.025": gaps, "+Inf": gaps}, 0.02)
+    samples += histogram("vllm:request_prompt_tokens", labels, {"500": 0.0, "2000": count, "+Inf": count}, 1000.0)
+    samples += histogram("vllm:request_generation_tokens", labels, {"50": 0.0, "200": count, "+Inf": count}, 100.0)
+    return exposition(*samples)
+
+
+def target(pod: str, role: str = "") -> Target:
+    """Return a scrape target in namespace llm."""
+    return Target({"namespace": "llm", "pod": pod, **({"llm_d_ai_role": role} if role else {})})
+
+
+Page: TypeAlias = Callable[[float], str | None]
+"""What a target shows some seconds after 1,000 s; None: it fails to answer."""
+
+
+def filled(
+    windows: Windows, pages: Mapping[Target, Page], until: float, *, interval: float = 5.0, keep: Sequence[str] = ()
+) -> MemorySource:
+    """Return a source that scraped pages from 1,000 s on."""
+    source = MemorySource(("llm",), windows, keep=keep)
+    for n in range(int((until - 1000.0) / interval) + 1):
+        at = Instant(1000.0 + n * interval)
+        for page, text in pages.items():
+            shown = text(at - 1000.0)
+            if shown is None:
+                source.failed(at, page)
+            else:
+                source.add(at, page, shown)
+    return source
+
+
+def metrics(source: str, **matchers: str) -> Metrics:
+    """Return where a policy's series come from."""
+    return Metrics(MetricsSource(source), tuple(matchers.items()))

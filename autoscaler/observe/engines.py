@@ -237,12 +237,15 @@ def _partial(
         if not isinstance(workload, Workload) or not fleet.names_pods:
             continue
         ready = [p for p in workload.in_state(PodState.READY) if p.ready_since is None or at - p.ready_since > grace]
-        silent = [pod.name for pod in ready if isinstance(newest.get(pod.name), Missing)]
+        silent = {pod.name: state for pod in ready if isinstance(state := newest.get(pod.name), Missing)}
         if silent:
-            since = min(state.since for name in silent if isinstance(state := newest[name], Missing))
-            detail = f"{len(ready) - len(silent)} of {len(ready)} ready pods of {variant.name} report"
+            reasons = {state.reason for state in silent.values()}
+            whole = len(silent) == len(ready) and len(reasons) == 1
             found[variant.name] = Missing(
-                GapReason.PARTIAL, since, f"{detail}; silent: {', '.join(sorted(silent)[:3])}"
+                reasons.pop() if whole else GapReason.PARTIAL,
+                min(state.since for state in silent.values()),
+                f"{len(ready) - len(silent)} of {len(ready)} ready pods of {variant.name} report; "
+                f"silent: {', '.join(sorted(silent)[:3])}",
             )
     return found
 

@@ -41,6 +41,9 @@ class Target:
 
     labels: Mapping[str, str]
 
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.labels.items())))
+
     @property
     def name(self) -> str:
         """Name the target in messages."""
