@@ -1,7 +1,6 @@
 """Fit the measured profiles that ship from the grids in benchmarks/data: ``python -m tools.fit_profiles``."""
 
 import argparse
-import dataclasses
 import datetime as dt
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASURED_ON = dt.date(2026, 11, 22)
 KV_BYTES_PER_TOKEN = {"llama-3.1-8b": 131_072, "qwen3-32b": 262_144}
 LLM = {"llama-3.1-8b": "meta-llama/Llama-3.1-8B", "qwen3-32b": "Qwen/Qwen3-32B"}
-HANDOVER_32B = Handover(base_s=0.12, per_token_s=15e-6)
+HANDOVER_32B = Handover(base_s=0.12, per_token_s=15e-6, stall_per_token_s=10e-6)
 """Measured with Qwen3-32B over NIXL; the part that moves KV is scaled to other models by KV bytes per token."""
 
 
@@ -73,7 +72,7 @@ def fitted(tag: str) -> Profile:
         model=ReplicaModel(
             fit.fit_step(measured.decode, measured.mixed),
             fit.fit_prefill(single),
-            dataclasses.replace(HANDOVER_32B, per_token_s=HANDOVER_32B.per_token_s * scale),
+            Handover(HANDOVER_32B.base_s, HANDOVER_32B.per_token_s * scale, HANDOVER_32B.stall_per_token_s * scale),
             EngineLimits(capacity, measured.max_sequences, measured.max_batched_tokens, measured.block_tokens),
         ),
         provenance=Provenance(

@@ -2,15 +2,15 @@
 
 The state is one logarithm of a scale per coefficient, ``u ~ N(0, P0)`` before any sample. A sample compares a measured
 time with the modelled one, ``log y - log f(u) = h (u - u0) + noise``, where ``h`` is each coefficient's share of the
-time: so scales stay positive, and an error of x0.5 weighs as much as one of x2. Information adds up and fades; the prior
-never does. Hence directions that the samples do not determine keep their prior: one operating point moves the level of
-the curve, split by how uncertain each coefficient was, and cannot bend what was certain.
+time: so scales stay positive, and an error of x0.5 weighs as much as one of x2. Information adds up and fades; the
+prior never does. Hence directions that the samples do not determine keep their prior: one operating point moves the
+level of the curve, split by how uncertain each coefficient was, and cannot bend what was certain.
 """
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -42,16 +42,17 @@ WIDEST = 64.0
 FURTHEST = math.log(4.0)  # a coefficient is corrected to at most 4 times, at least a quarter of its prior
 FORM_SD = 0.02  # what no coefficients can explain, of the form itself
 WARM_UP = Seconds(120.0)
-COEFFICIENTS = 6  # base, per sequence, per KV token, beyond knee, prefill floor, prefill speed
+COEFFICIENTS = len(fields(Uncertainty))  # in the order of its fields
 
 
 @dataclass(frozen=True, slots=True)
 class StepSample:
-    """Mean time between tokens over an interval, with the mean batch and the KV tokens it held."""
+    """Mean time between tokens over an interval, with the mean batch, the KV tokens it held and the KV that came in."""
 
     batch: float
     kv_tokens: float
     itl_s: float
+    pulled_tokens_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ def _step_sample(engine: EngineLoad) -> Iterable[StepSample]:
         return ()
     held = engine.kv_use_ratio * engine.kv_capacity_tokens
     decoding = engine.running / (engine.running + known(engine.deferred, 0.0))
-    return (StepSample(max(1.0, engine.running), held * decoding, engine.itl_mean_s),)
+    pulled = 0.0
+    if is_present(engine.prompt_tokens_per_second) and is_present(engine.computed_prompt_tokens_per_second):
+        pulled = max(0.0, engine.prompt_tokens_per_second - engine.computed_prompt_tokens_per_second)
+    return (StepSample(max(1.0, engine.running), held * decoding, engine.itl_mean_s, pulled),)
 
 
 def _prefill_sample(engine: EngineLoad) -> Iterable[PrefillSample]:
@@ -124,7 +128,7 @@ class Calibration:
 
     prior_model: ReplicaModel
     prior_sd: tuple[float, ...]
-    information: tuple[tuple[float, ...], ...]  # shape (6, 6)
+    information: tuple[tuple[float, ...], ...]  # shape (coefficients, coefficients)
     weighted: tuple[float, ...]  # information times the logarithms that samples ask for
     widening: float = 1.0  # of the prior's variance
     rejected: int = 0  # samples in a row
@@ -162,7 +166,7 @@ class Calibration:
             refused = replace(self, rejected=self.rejected + 1)
             if refused.rejected < PATIENCE or self.widening >= WIDEST:
                 return refused
-            return replace(refused._widened(), rejected=0).taught_by(sample)
+            return refused.widened().taught_by(sample)
         wanted = innovation + float(shares @ logs)
         return replace(
             self,
@@ -172,10 +176,11 @@ class Calibration:
             taught=self.taught + 1,
         )
 
-    def _widened(self) -> "Calibration":
+    def widened(self) -> "Calibration":
         """Return the state that trusts less in the prior and in what was learned before the engine changed."""
         return replace(
             self,
+            rejected=0,
             widening=min(WIDEST, WIDENING * self.widening),
             information=_rows(np.array(self.information) / WIDENING),
             weighted=tuple(value / WIDENING for value in self.weighted),
@@ -194,7 +199,7 @@ class Calibration:
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """Return what each coefficient is multiplied by: base, per sequence, per KV token, beyond knee, floor, speed."""
+        """Return what each coefficient is multiplied by, in the order of ``Uncertainty``'s fields."""
         return tuple(float(scale) for scale in np.exp(self._estimate()[0]))
 
     def itl_relative_sd(self, batch: float, kv_tokens: float) -> float:
@@ -264,7 +269,7 @@ def _fields(part: object) -> Mapping[str, float]:
 
 def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
     """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill."""
-    base, sequence, kv, knee, floor, speed = (float(scale) for scale in np.exp(logs))
+    base, sequence, kv, knee, floor, speed, stall = (float(scale) for scale in np.exp(logs))
     step, prefill = model.step, model.prefill
     return replace(
         model,
@@ -283,13 +288,14 @@ def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
             per_token_s=speed * prefill.per_token_s,
             per_token_squared_s=speed * prefill.per_token_squared_s,
         ),
+        handover=replace(model.handover, stall_per_token_s=stall * model.handover.stall_per_token_s),
     )
 
 
 def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, FloatArray, float]:
     """Return measured and modelled seconds, each coefficient's share of the latter, and the relative noise."""
     match sample:
-        case StepSample(batch, kv_tokens, itl_s):
+        case StepSample(batch, kv_tokens, itl_s, pulled):
             step = model.step
             beyond = max(0.0, batch - step.knee_sequences)
             parts = np.array(
@@ -298,35 +304,34 @@ def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, FloatA
                     step.per_sequence_s * batch,
                     step.per_kv_token_s * kv_tokens,
                     step.per_sequence_beyond_knee_s * beyond if beyond > 0 else 0.0,
-                    0.0,
-                    0.0,
                 ]
             )
-            total = float(parts.sum())
-            return itl_s, total, parts / total, STEP_NOISE
+            total, dilation = float(parts.sum()), float(model.handover.dilation(pulled))
+            shares = np.array([*(parts / total), 0.0, 0.0, 1.0 - 1.0 / dilation])
+            return itl_s, total * dilation, shares, STEP_NOISE
         case PrefillSample(tokens, requests_per_second, prefill_s):
             seconds, floor_share = _prefill_s(model, tokens, requests_per_second)
-            return prefill_s, seconds, np.array([0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share]), PREFILL_NOISE
+            shares = np.array([0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share, 0.0])
+            return prefill_s, seconds, shares, PREFILL_NOISE
 
 
-SPREAD = 2.0
-"""Mean square of prompt lengths over the square of their mean, where only the mean is reported (exponential)."""
+SPREAD = 1.6
+"""Mean square of prompt lengths over the square of their mean, where only the mean is reported."""
 
 
 def _prefill_s(model: ReplicaModel, tokens: float, requests_per_second: float) -> tuple[float, float]:
-    """Return the mean seconds from a prompt's first step to the end of its last, and the floor's share of that.
+    """Return the mean seconds from when a prompt is scheduled to its first token, and the floor's share of that.
 
-    A prompt that comes while the engine works shares the next step with all that came during the present one; a step
-    takes no more than its budget, and a prompt that straddles two steps stays for both.
+    Those that come during a step share the next one, up to its budget. vLLM schedules a step while the one before
+    still runs, so a prompt that finds the engine busy also waits for half a step (few prompts) to a whole one (many).
     """
     prefill, budget = model.prefill, float(model.limits.max_batched_tokens)
-    alone = float(prefill.pass_s(tokens, SPREAD * tokens**2))
-    together, seconds = tokens, alone
-    busy = min(1.0, requests_per_second * alone)
-    for _ in range(8):  # a fixed point; the step's time depends on who shares it
+    together, seconds = tokens, float(prefill.pass_s(tokens, SPREAD * tokens**2))
+    busy = min(1.0, requests_per_second * seconds)
+    for _ in range(12):  # a fixed point: the step's time depends on who shares it
         together = min(max(budget, tokens), tokens * (1.0 + busy * requests_per_second * seconds))
-        steps = 1.0 + (tokens / budget if together >= budget else 0.0)
-        seconds = float(prefill.pass_s(together, together * SPREAD * tokens)) * min(2.0, steps)
+        seconds = float(prefill.pass_s(together, together * SPREAD * tokens))
+        busy = min(1.0, requests_per_second * seconds * tokens / together)
     work = prefill.base_s + prefill.per_token_s * together
-    raised = prefill.floor_s**prefill.corner if math.isfinite(prefill.corner) else 0.0
-    return seconds, raised / (raised + work**prefill.corner) if raised else float(prefill.floor_s > work)
+    ratio = min(work / prefill.floor_s, 1e6) ** prefill.corner
+    return seconds * (1.0 + busy * (1.0 + busy) / 2.0), 1.0 / (1.0 + ratio)

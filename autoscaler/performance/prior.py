@@ -5,7 +5,7 @@ overhead of tensor parallelism, on public tables; elsewhere the prior is derived
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from autoscaler.performance.accelerators import GIB, Accelerator
 from autoscaler.performance.fit import CORNER
@@ -25,6 +25,7 @@ TYPICAL_SEQUENCES = 16.0  # at which the experts that a step touches are counted
 REFERENCE_FLOPS = 989e12
 HANDOVER_S = 0.12  # orchestration, measured over NIXL
 HANDOVER_BYTES_PER_SECOND = 17.5e9
+STALL_BYTES_PER_SECOND = 26e9  # KV pulled over NIXL delays decode steps as if they read it at this rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Uncertainty:
     beyond_knee: float = 0.8
     prefill_floor: float = 0.25
     prefill_speed: float = 0.25
+    stall: float = 0.6
 
     def widened(self, factor: float) -> "Uncertainty":
         """Return this uncertainty, every coefficient ``factor`` times as uncertain (at most 1.5)."""
@@ -58,17 +60,10 @@ class Uncertainty:
     @property
     def all(self) -> tuple[float, ...]:
         """Return the values in the order of the fields."""
-        return (
-            self.base,
-            self.per_sequence,
-            self.per_kv_token,
-            self.beyond_knee,
-            self.prefill_floor,
-            self.prefill_speed,
-        )
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
-MEASURED = Uncertainty(0.05, 0.15, 0.10, 0.2, 0.1, 0.06)
+MEASURED = Uncertainty(0.05, 0.15, 0.10, 0.2, 0.1, 0.06, 0.5)
 """For a profile fitted to measurements of the same accelerator, engine and model: drivers and versions still differ."""
 
 
@@ -96,7 +91,8 @@ def physics_prior(accelerator: Accelerator, shape: Shape, serving: Serving | Non
         step.base_s, step.per_sequence_s, step.per_kv_token_s, 1.07 * prefill.per_token_s,
         step.knee_sequences, step.per_sequence_beyond_knee_s,
     )  # fmt: skip
-    handover = Handover(HANDOVER_S, kv_bytes_per_token(shape, setup.kv_bits) / HANDOVER_BYTES_PER_SECOND)
+    kv_bytes = kv_bytes_per_token(shape, setup.kv_bits)
+    handover = Handover(HANDOVER_S, kv_bytes / HANDOVER_BYTES_PER_SECOND, kv_bytes / STALL_BYTES_PER_SECOND)
     model = ReplicaModel(step, prefill, handover, _limits(accelerator, shape, setup))
     return Prior(model, Uncertainty().widened(_spread(accelerator, shape, setup)))
 

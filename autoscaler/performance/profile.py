@@ -143,7 +143,11 @@ def _profile(file: ProfileFile) -> Profile:
         model=ReplicaModel(
             step=_step(file.step),
             prefill=_prefill(file.prefill),
-            handover=Handover(file.handover.base_ms * 1e-3, file.handover.per_token_us * 1e-6),
+            handover=Handover(
+                file.handover.base_ms * 1e-3,
+                file.handover.per_token_us * 1e-6,
+                file.handover.stall_per_token_us * 1e-6,
+            ),
             limits=EngineLimits(**file.limits.model_dump()),
         ),
         provenance=Provenance(
@@ -219,7 +223,11 @@ def document(profile: Profile) -> dict[str, object]:
             context_tokens=_listed(profile.valid.context_tokens),
             prompt_tokens=_listed(profile.valid.prompt_tokens),
         ),
-        "handover": {"base_ms": _digits(handover.base_s * 1e3), "per_token_us": _digits(handover.per_token_s * 1e6)},
+        "handover": {
+            "base_ms": _digits(handover.base_s * 1e3),
+            "per_token_us": _digits(handover.per_token_s * 1e6),
+            "stall_per_token_us": _digits(handover.stall_per_token_s * 1e6),
+        },
         "limits": {
             "kv_capacity_tokens": limits.kv_capacity_tokens,
             "max_sequences": limits.max_sequences,

@@ -41,6 +41,7 @@ class HandoverSection(BaseModel):
     model_config = STRICT
     base_ms: float = Field(ge=0, le=60_000)
     per_token_us: float = Field(ge=0, le=10_000)
+    stall_per_token_us: float = Field(default=0.0, ge=0, le=10_000)
 
 
 class LimitsSection(BaseModel):

@@ -89,6 +89,11 @@ class Handover:
 
     base_s: float
     per_token_s: float
+    stall_per_token_s: float = 0.0  # by which each pulled token delays the decode steps that run meanwhile
+
+    def dilation(self, pulled_tokens_per_second: ArrayLike) -> FloatArray:
+        """Return by what factor decode steps last longer while KV of so many tokens per second is pulled in."""
+        return np.asarray(1.0 + self.stall_per_token_s * np.asarray(pulled_tokens_per_second, dtype=np.float64))
 
     def latency_s(self, prompt_tokens: ArrayLike) -> FloatArray:
         """Return the seconds to hand over a prompt's KV."""
