@@ -1,0 +1,170 @@
+"""How long a new replica of a variant takes to serve: a log-normal time, shrunk to a prior while few were seen.
+
+Starts under way count too: one that has lasted 300 s says "longer than 300 s", at once. The time from creation to Ready
+is split where the pod lands on a node: scheduling (a node has to be found or bought) and loading (pull, load, warm-up).
+The posterior lives on a grid of (mean of logarithms, spread), so that censored starts need no approximation.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy.special import log_ndtr, ndtr
+
+from autoscaler.domain.fleet import Pod, PodState
+from autoscaler.domain.units import Instant, Seconds, after, elapsed
+from autoscaler.errors import InputError
+from autoscaler.performance.step import FloatArray
+
+Stage: TypeAlias = Literal["schedule", "load", "start"]
+STAGES: tuple[Stage, ...] = ("schedule", "load", "start")
+
+SPREADS = np.geomspace(0.05, 1.6, 24)  # of the logarithm
+MEANS = 81  # of the logarithm, within 4 prior spreads
+MEMORY = 32  # starts of a variant that are remembered; older ones say little of today's image and nodes
+SHORTEST = Seconds(0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePrior:
+    """What is assumed of one stage before any start: its median, and by what factor that may be wrong."""
+
+    median_s: float
+    factor: float  # one standard deviation of the median's logarithm, as a factor
+    spread: float = 0.3  # typical standard deviation of the logarithm between starts
+
+
+PRIORS: Mapping[Stage, StagePrior] = MappingProxyType(
+    {
+        "schedule": StagePrior(5.0, 4.0, 0.8),
+        "load": StagePrior(150.0, 2.0, 0.25),
+        "start": StagePrior(160.0, 2.0, 0.3),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a replica, finished or under way, as last seen."""
+
+    created: Instant
+    scheduled: Instant | None
+    ready: Instant | None
+    seen: Instant
+    gone: bool = False  # it ended before it was ready: it would have taken longer
+
+
+@dataclass(frozen=True, slots=True)
+class StartupModel:
+    """What is known of one variant's start-up times; explicit state, made anew from pods or history."""
+
+    starts: Mapping[str, Start] = field(default_factory=lambda: MappingProxyType({}))  # by pod uid (or name)
+    priors: Mapping[Stage, StagePrior] = field(default_factory=lambda: PRIORS)
+
+    def updated(self, pods: Iterable[Pod], at: Instant) -> "StartupModel":
+        """Return the model after a look at the variant's pods; a start whose pod is gone stays as it was last seen."""
+        starts = dict(self.starts)
+        present = set()
+        for pod in pods:
+            key = pod.uid or pod.name
+            present.add(key)
+            known = starts.get(key)
+            if known is not None and known.ready is not None:
+                continue  # later restarts are no starts of a replica
+            unusable = pod.state in {PodState.FAILED, PodState.TERMINATING} and pod.ready_since is None
+            starts[key] = Start(pod.created, pod.scheduled, pod.ready_since, at, gone=unusable)
+        for key in starts.keys() - present:
+            starts[key] = replace(starts[key], gone=True)
+        newest = sorted(starts.items(), key=lambda item: item[1].created)[-MEMORY:]
+        return replace(self, starts=MappingProxyType(dict(newest)))
+
+    def quantile(self, probability: float, stage: Stage = "start") -> Seconds:
+        """Return the time that a start (or one stage of it) does not exceed with a probability."""
+        return self._time_at(stage, probability, lasted=0.0)
+
+    def survival(self, lasted: Seconds, stage: Stage = "start") -> float:
+        """Return the probability that a start lasts longer."""
+        means, spreads, weights = self._posterior(stage)
+        return float(np.sum(weights * ndtr((means - math.log(max(SHORTEST, lasted))) / spreads)))
+
+    def expected_ready(self, pod: Pod, at: Instant) -> Instant:
+        """Return when a starting pod will be Ready, the median of what is left given how long it has lasted."""
+        if pod.ready_since is not None:
+            return pod.ready_since
+        if pod.scheduled is not None:
+            lasted = elapsed(pod.scheduled, at)
+            return after(pod.scheduled, self._time_at("load", 0.5, lasted))
+        return after(pod.created, self._time_at("start", 0.5, elapsed(pod.created, at)))
+
+    def _time_at(self, stage: Stage, probability: float, lasted: float) -> Seconds:
+        """Return the quantile of a stage's time, given that it has already lasted so long."""
+        means, spreads, weights = self._posterior(stage)
+        begun = math.log(max(SHORTEST, lasted))
+        beyond = float(np.sum(weights * ndtr((means - begun) / spreads))) if lasted > SHORTEST else 1.0
+        wanted = (1.0 - probability) * beyond
+        low = begun if lasted > SHORTEST else float(means.min()) - 8.0
+        high = float(means.max()) + 8.0
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            exceeded = float(np.sum(weights * ndtr((means - middle) / spreads)))
+            low, high = (middle, high) if exceeded > wanted else (low, middle)
+        return Seconds(math.exp(high))
+
+    def _posterior(self, stage: Stage) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return means and spreads of logarithms and the weight of each pair, all of one shape."""
+        prior = self.priors[stage]
+        centre, width = math.log(prior.median_s), math.log(prior.factor)
+        observed = [entry for entry in (_lasted(start, stage) for start in self.starts.values()) if entry is not None]
+        logs = [math.log(seconds) for seconds, _ in observed]
+        low = min([centre - 4.0 * width, *logs]) - 0.5
+        high = max([centre + 4.0 * width, *logs]) + 1.5
+        means, spreads = np.meshgrid(np.linspace(low, high, MEANS), SPREADS)
+        weight = -0.5 * ((means - centre) / width) ** 2 - 0.5 * (np.log(spreads / prior.spread) / math.log(2.0)) ** 2
+        for (_, finished), log in zip(observed, logs, strict=True):
+            standard = (log - means) / spreads
+            weight = weight + (-0.5 * standard**2 - np.log(spreads) if finished else log_ndtr(-standard))
+        weight = np.exp(weight - weight.max())
+        return means, spreads, weight / weight.sum()
+
+    def to_json(self) -> str:
+        """Return the state as text."""
+        starts = {
+            key: [start.created, start.scheduled, start.ready, start.seen, start.gone]
+            for key, start in self.starts.items()
+        }
+        priors = {stage: [prior.median_s, prior.factor, prior.spread] for stage, prior in self.priors.items()}
+        return json.dumps({"starts": starts, "priors": priors})
+
+    @classmethod
+    def from_json(cls, text: str) -> "StartupModel":
+        """Return the state that ``to_json`` wrote.
+
+        Raises:
+            InputError: the text is something else.
+        """
+        try:
+            body = json.loads(text)
+            starts = {key: Start(*values) for key, values in body["starts"].items()}
+            priors = {stage: StagePrior(*body["priors"][stage]) for stage in STAGES}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = f"not the state of a start-up model: {error!r}; delete it, and history rebuilds it"
+            raise InputError(msg) from error
+        return cls(MappingProxyType(starts), MappingProxyType(priors))
+
+
+def _lasted(start: Start, stage: Stage) -> tuple[float, bool] | None:
+    """Return how long a stage lasted and whether it is over; None where it has not begun."""
+    ends: Mapping[Stage, tuple[Instant | None, Instant | None]] = {
+        "schedule": (start.created, start.scheduled),
+        "load": (start.scheduled, start.ready),
+        "start": (start.created, start.ready),
+    }
+    begun, ended = ends[stage]
+    if begun is None:
+        return None
+    seconds = elapsed(begun, ended if ended is not None else start.seen)
+    return max(SHORTEST, seconds), ended is not None
