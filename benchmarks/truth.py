@@ -25,7 +25,7 @@ from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.performance.profile import load_profile
-from autoscaler.performance.step import PrefillModel, ReplicaModel
+from autoscaler.performance.step import EngineLimits, PrefillModel, ReplicaModel
 from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
 from autoscaler.simulate.fleet import Supply
 from autoscaler.simulate.router import Routing
@@ -48,6 +48,9 @@ MEAN_STEP_S = 0.02095  # mean ITL over the phases of the recording
 STEPS_IN_HANDOVER = 2.5  # half a step in flight, one formed ahead, and the first step itself: the engine adds them
 HANDOVER_BASE_S = 0.12 - STEPS_IN_HANDOVER * MEAN_STEP_S  # client TTFT less prefill time is 0.12 s + 11 us a token
 HANDOVER_PER_TOKEN_S = 11e-6
+PREFILL_LIMITS = EngineLimits(kv_capacity_tokens=204_800, max_sequences=64)  # as the engines of the runs were started
+DECODE_LIMITS = EngineLimits(kv_capacity_tokens=225_280, max_sequences=128)
+UNIFIED_LIMITS = EngineLimits(kv_capacity_tokens=204_800, max_sequences=128)
 PREFILL_SLOWER = 1.02  # a prefill engine with a KV connector against one without
 PREFILL_STEP_MORE_S = 0.010
 
@@ -114,7 +117,8 @@ def models(*, declared: bool) -> tuple[ReplicaModel, ReplicaModel]:
     if not declared:
         handover = profile.handover  # the engine adds the steps that the measured line contains
         base = handover.base_s - STEPS_IN_HANDOVER * profile.step.base_s
-        return profile, replace(profile, handover=replace(handover, base_s=base))
+        decode = replace(profile, handover=replace(handover, base_s=base), limits=DECODE_LIMITS)
+        return replace(profile, limits=PREFILL_LIMITS), decode
     handover = replace(profile.handover, base_s=HANDOVER_BASE_S, per_token_s=HANDOVER_PER_TOKEN_S)
     p, slower, more = profile.prefill, PREFILL_SLOWER, PREFILL_STEP_MORE_S
     prefill = PrefillModel(
@@ -124,7 +128,8 @@ def models(*, declared: bool) -> tuple[ReplicaModel, ReplicaModel]:
         per_token_squared_s=p.per_token_squared_s * slower,
         corner=p.corner,
     )
-    return replace(profile, prefill=prefill), replace(profile, handover=handover)
+    decode = replace(profile, handover=handover, limits=DECODE_LIMITS)
+    return replace(profile, prefill=prefill, limits=PREFILL_LIMITS), decode
 
 
 def replay(recording: Recording, replicas: dict[Role, tuple[ReplicaModel, int]]) -> tuple[FloatArray, list[FloatArray]]:
@@ -321,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fleets = {
         "pd": (pair, {Role.PREFILL: (prefill, 1), Role.DECODE: (decode, 1)}, pd_limit),
         "alone": (pair, {Role.PREFILL: (alone, 1), Role.DECODE: (alone_decode, 1)}, no_limit),
-        "unified": (unified, {Role.UNIFIED: (alone, 2)}, unified_limit),
+        "unified": (unified, {Role.UNIFIED: (replace(alone, limits=UNIFIED_LIMITS), 2)}, unified_limit),
     }
     rows = [
         row

@@ -76,7 +76,7 @@ class Trace:
         return self.rows(rows[order], arrival[order])
 
     def jittered(self, step_s: float, seed: int = 0) -> "Trace":
-        """Return the trace with every arrival moved on by up to ``step_s``: for time stamps recorded in coarse steps."""
+        """Return the trace with every arrival moved on by up to ``step_s``: for coarse time stamps."""
         moved = self.arrival_s + step_s * np.random.default_rng(seed).random(len(self))
         order = np.argsort(moved, kind="stable")
         return self.rows(order, moved[order])
