@@ -100,6 +100,8 @@ class KubeFleet:
         if gap := _gap(copy, now):
             return gap
         found = copy.objects.get(target.name)
+        if found is None and (flaw := copy.unreadable.get(target.name)):
+            return Missing(GapReason.INCONSISTENT, now, f"{target} is not as expected: {flaw}")
         if found is None:
             return Missing(GapReason.ABSENT, self._absent.setdefault(target, now), f"{target} does not exist")
         self._absent.pop(target, None)

@@ -66,6 +66,7 @@ class Copy(Generic[T]):
         self.synced = asyncio.Event()  # set by the first complete list, for good
         self.problem: KubeError | None = None  # why the last attempt failed; None: it did not
         self.lists = 0  # complete lists so far
+        self.unreadable: dict[str, str] = {}  # objects that are not as expected, by name: one bad object stops nothing
         self._session = session
         self._parse = parse
         self._freshness = freshness
@@ -141,10 +142,12 @@ class Copy(Generic[T]):
     async def _list(self, place: Place) -> None:
         """Replace the copy at once, when the last page is there: readers never see half a list."""
         found: dict[str, T] = {}
+        self.unreadable.clear()
         resume = ""
         while True:
             page = await self._session.page(place, limit=self._freshness.page, resume=resume)
-            found |= {item["metadata"]["name"]: self._parse(item) for item in page["items"]}
+            for item in page["items"]:
+                self._keep(found, item)
             resume = page["metadata"].get("continue", "")
             if not resume:
                 break
@@ -171,12 +174,22 @@ class Copy(Generic[T]):
             found: Any = event["object"]
             match event["type"]:
                 case "ADDED" | "MODIFIED":
-                    self._objects[found["metadata"]["name"]] = self._parse(found)
+                    self._keep(self._objects, found)
                 case "DELETED":
                     self._objects.pop(found["metadata"]["name"], None)
+                    self.unreadable.pop(found["metadata"]["name"], None)
                 case _:  # BOOKMARK: only a newer resourceVersion
                     pass
             self._version = found["metadata"]["resourceVersion"]
+
+    def _keep(self, objects: dict[str, T], found: Json) -> None:
+        name = found["metadata"]["name"]
+        try:
+            objects[name] = self._parse(found)
+            self.unreadable.pop(name, None)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            objects.pop(name, None)
+            self.unreadable[name] = repr(error)
 
     def _heard(self) -> None:
         self._contact = _clock()

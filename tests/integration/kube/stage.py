@@ -13,7 +13,7 @@ from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.kube import KubeSession, Limits, Login
-from autoscaler.observe.fleet import FleetView
+from autoscaler.observe.fleet import FleetSource, FleetView
 from autoscaler.observe.kube import KubeFleet
 from autoscaler.observe.watch import Freshness
 from tests.servers.control_plane import ControlPlane
@@ -79,13 +79,13 @@ async def fleet(kubeconfig: Path, *policies: SLOPolicy, freshness: Freshness = Q
             await followed.close()
 
 
-async def view(followed: KubeFleet, now: Instant = NOW) -> FleetView:
+async def view(followed: FleetSource, now: Instant = NOW) -> FleetView:
     """Return the view of the only policy."""
     (found,) = (await followed.fleets(now)).values()
     return found
 
 
-async def workload(followed: KubeFleet, name: str = "decode") -> Workload:
+async def workload(followed: FleetSource, name: str = "decode") -> Workload:
     """Return a workload that must not be missing."""
     found = (await view(followed)).workloads[name]
     assert not isinstance(found, Missing), found
@@ -93,7 +93,7 @@ async def workload(followed: KubeFleet, name: str = "decode") -> Workload:
 
 
 async def until(
-    followed: KubeFleet, holds: Callable[[FleetView], bool], *, within_s: float = 20.0, what: str = "the state"
+    followed: FleetSource, holds: Callable[[FleetView], bool], *, within_s: float = 20.0, what: str = "the state"
 ) -> FleetView:
     """Look until a condition on the view holds."""
     deadline = asyncio.get_running_loop().time() + within_s

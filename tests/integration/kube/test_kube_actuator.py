@@ -10,6 +10,7 @@ from autoscaler.act.kube import KubeActuator
 from autoscaler.domain.plan import Action, Withdraw
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import ActionResult, Result
+from autoscaler.ports import Actuator
 from tests.integration.kube import stage
 from tests.servers.audit import AuditEvent
 from tests.servers.control_plane import ADMIN, CONTROLLER_AUTO, CONTROLLER_RECOMMEND, ControlPlane, eventually
@@ -32,7 +33,8 @@ def pools(control_plane: ControlPlane, namespace: str) -> SLOPolicy:
 def apply(plane: ControlPlane, user: str, policy: SLOPolicy, *actions: Action) -> tuple[ActionResult, ...]:
     async def once() -> tuple[ActionResult, ...]:
         async with stage.session(plane.kubeconfig(user)) as session:
-            return (await KubeActuator(session, [policy]).apply(actions)).results
+            actuator: Actuator = KubeActuator(session, [policy])
+            return (await actuator.apply(actions)).results
 
     return asyncio.run(once())
 

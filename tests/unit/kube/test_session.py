@@ -159,6 +159,14 @@ def test_no_login_is_an_error_that_says_how_to_log_in(tmp_path: Path) -> None:
         asyncio.run(KubeSession.open(jitter=lambda: 0.0, login=login))
 
 
+def test_in_a_pod_without_a_token_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    with pytest.raises(InputError, match="Service token file does not exist"):
+        asyncio.run(KubeSession.open(jitter=lambda: 0.0))
+
+
 def test_errors_are_sorted_by_what_to_do() -> None:
     assert issubclass(KubeReadError, KubeError)
     assert issubclass(KubeReadError, ObservationError)

@@ -154,6 +154,23 @@ def test_a_copy_is_listed_anew_now_and_then(tmp_path: Path) -> None:
     play(story)
 
 
+def test_one_bad_object_stops_nothing(tmp_path: Path) -> None:
+    bad = pod(1) | {"spec": "not a spec"}
+    mended = [{"type": "MODIFIED", "object": pod(1, version=2)}]
+    mend = asyncio.Event()
+    api = FakePods(3, lambda _: mended if mend.is_set() else [])
+    api.found[1] = bad
+
+    async def story() -> None:
+        async with copied(api, tmp_path) as copy:
+            assert (set(copy.objects), set(copy.unreadable)) == ({"decode-0", "decode-2"}, {"decode-1"})
+            mend.set()
+            await until(lambda: len(copy.objects) == 3)
+            assert not copy.unreadable
+
+    play(story)
+
+
 @pytest.mark.slow
 def test_two_thousand_pods_are_quick_and_small(tmp_path: Path) -> None:
     """The bounds are generous for a busy machine; ``pytest -s`` prints what was measured."""
