@@ -1,8 +1,8 @@
 """From YAML text to plain values that remember their lines; what a policy needs of YAML, and nothing that can hurt.
 
 Plain scalars are text, whole numbers, numbers, true, false and null (no dates, no ``yes``, no octal). Refused:
-duplicate keys, aliases (they can grow without bound), tags, deep nesting, files over 1 MiB. A null value of a key
-counts as absent, as in Kubernetes.
+duplicate keys, aliases (they can grow without bound), tags, deep nesting, files over 1 MiB or 20,000 values.
+A key without a value counts as absent, as in Kubernetes.
 """
 
 import re
@@ -22,6 +22,7 @@ from autoscaler.policy.problems import Path, Problem, shown
 
 LARGEST_BYTES = 1 << 20
 DEEPEST_NESTING = 40
+MOST_VALUES = 20_000
 _PREFIX = "tag:yaml.org,2002:"
 
 Plain: TypeAlias = Any
@@ -130,6 +131,7 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
         Composer.__init__(self)
         _Resolver.__init__(self)
         self._depth = 0
+        self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node, as the base class does, unless it is an alias or too deep."""
@@ -140,6 +142,10 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
         if self._depth >= DEEPEST_NESTING:
             msg = f"nested more than {DEEPEST_NESTING} levels deep; no policy is that deep"
             raise yaml.MarkedYAMLError(problem=msg, problem_mark=event.start_mark)  # type: ignore[arg-type] # as above
+        if self._values >= MOST_VALUES:
+            msg = f"more than {MOST_VALUES} keys and values; split the file into several"
+            raise yaml.MarkedYAMLError(problem=msg, problem_mark=event.start_mark)  # type: ignore[arg-type] # as above
+        self._values += 1
         self._depth += 1
         try:
             return super().compose_node(parent, index)

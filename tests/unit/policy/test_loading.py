@@ -188,6 +188,7 @@ def test_the_same_names_in_other_namespaces_are_other_workloads(tmp_path: Path) 
     [
         pytest.param(b"#" * (LARGEST_BYTES + 1), "is larger than 1 MiB", id="too large"),
         pytest.param(b"a: b\nc: \xff\xfe\n", ":2: is not UTF-8 text", id="not text"),
+        pytest.param(b"--- a\n" * 20_001, "more than 20000 keys and values", id="too many"),
         pytest.param(b"a: \x00\n", "YAML: unacceptable character", id="control character"),
     ],
 )
