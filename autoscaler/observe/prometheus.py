@@ -47,7 +47,6 @@ class PrometheusSource:
         self._connection = connection
         self._matchers = promql.scope(namespaces, matchers)
         self.readings = catalogue.keeping(promql.label_names(keep))
-        self._turns = asyncio.Semaphore(connection.parallel)
         self._client = _client(connection)
 
     async def read(self, now: Instant) -> Snapshot:
@@ -78,7 +77,9 @@ class PrometheusSource:
     async def scrape_interval(self, now: Instant) -> Seconds | None:
         """Return the longest of the engines' median distances between samples; None if that cannot be told."""
         selector = ", ".join(self._matchers)
-        answer = await self._ask(f"vllm:num_requests_running{{{selector}}}[5m]", {"time": _stamp(now)})
+        answer = await self._ask(
+            asyncio.Semaphore(), f"vllm:num_requests_running{{{selector}}}[5m]", {"time": _stamp(now)}
+        )
         if isinstance(answer, Missing):
             return None
         intervals = [gap for series in answer if (gap := _median_gap(series.get("values", ()))) is not None]
@@ -109,18 +110,19 @@ class PrometheusSource:
 
     async def _all(self, queries: Mapping[Reading, tuple[str, dict[str, str]]]) -> dict[str, list[Any] | Missing]:
         """Ask everything, a few queries at a time; the first sign that the server is gone ends the rest."""
+        turns = asyncio.Semaphore(self._connection.parallel)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
-                    reading.name: group.create_task(self._ask(query, arguments))
+                    reading.name: group.create_task(self._ask(turns, query, arguments))
                     for reading, (query, arguments) in queries.items()
                 }
         except* ObservationError as failures:
             raise failures.exceptions[0] from None
         return {name: task.result() for name, task in tasks.items()}
 
-    async def _ask(self, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
-        async with self._turns:
+    async def _ask(self, turns: asyncio.Semaphore, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
+        async with turns:
             self.queries_sent += 1
             return await asyncio.to_thread(self._ask_now, query, arguments)
 
@@ -138,11 +140,14 @@ class PrometheusSource:
             return self._refused(error, since)
         except TooLargeError as error:
             return Missing(GapReason.UNREACHABLE, since, str(error))
+        except (ValueError, KeyError, TypeError) as error:  # before RequestException: bad JSON is both
+            msg = f"{self._connection.name}: no Prometheus answers there ({type(error).__name__}: {str(error)[:120]})"
+            raise ObservationError(msg) from error
         except requests.RequestException as error:
             msg = f"{self._connection.name}: no answer ({type(error).__name__}); is the URL right, is the server up?"
             raise ObservationError(msg) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{self._connection.name}: no Prometheus answers there ({type(error).__name__}: {str(error)[:120]})"
+        except OSError as error:
+            msg = f"{self._connection.name}: {error.strerror}: {error.filename}"
             raise ObservationError(msg) from error
         return self._bounded(answer, since)
 
