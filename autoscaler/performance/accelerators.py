@@ -24,8 +24,11 @@ class Accelerator:
     source: str
 
     def flops_per_second(self, bits: int) -> float:
-        """Return dense operations per second with weights of so many bits."""
-        return self.flops.get(bits, self.flops[16])
+        """Return dense operations per second with weights of so many bits; wider units serve where they are absent."""
+        return self.flops[min(width for width in self.flops if width >= min(bits, 16))]
+
+
+FOUR_BIT: Mapping[str, Mapping[int, float]] = MappingProxyType({"B200": {4: 9000 * TERA}})
 
 
 def _accelerator(  # noqa: PLR0913, PLR0917 -- one row of the table below
@@ -38,7 +41,7 @@ def _accelerator(  # noqa: PLR0913, PLR0917 -- one row of the table below
     spread: float,
     source: str,
 ) -> Accelerator:
-    flops = {16: dense16 * TERA} | ({} if dense8 is None else {8: dense8 * TERA})
+    flops = {16: dense16 * TERA} | ({} if dense8 is None else {8: dense8 * TERA}) | dict(FOUR_BIT.get(name, {}))
     return Accelerator(name, bandwidth * TERA, MappingProxyType(flops), memory, link_gb * 1e9, spread, source)
 
 

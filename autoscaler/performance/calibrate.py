@@ -276,6 +276,7 @@ def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
         step=replace(
             step,
             base_s=base * step.base_s,
+            per_root_sequence_s=base * step.per_root_sequence_s,
             per_sequence_s=sequence * step.per_sequence_s,
             per_kv_token_s=kv * step.per_kv_token_s,
             per_prefill_token_s=speed * step.per_prefill_token_s,

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import least_squares, nnls
@@ -57,27 +57,20 @@ def fit_step(points: Iterable[DecodePoint], mixed: Iterable[MixedPoint] = ()) ->
         msg = f"a step model needs 3 different points of batch and context, not {len(rows)}"
         raise ValueError(msg)
     best = min(_step_fits(batch, context, measured), key=lambda fit: fit[0])[1]
-    return StepModel(
-        best.base_s,
-        best.per_sequence_s,
-        best.per_kv_token_s,
-        _per_prefill_token(mixed),
-        best.knee_sequences,
-        best.per_sequence_beyond_knee_s,
-    )
+    return replace(best, per_prefill_token_s=_per_prefill_token(mixed))
 
 
 def _step_fits(batch: FloatArray, context: FloatArray, measured: FloatArray) -> Iterable[tuple[float, StepModel]]:
     """Yield the sum of squared relative errors and the model, without a knee and with each possible one."""
-    plain = np.stack([np.ones_like(batch), batch, batch * context])
+    plain = np.stack([np.ones_like(batch), batch, batch * context, np.sqrt(batch)])
     scales, residual = nnls((plain / measured).T, np.ones_like(measured))
-    yield residual**2, StepModel(scales[0], scales[1], scales[2])
+    yield residual**2, StepModel(scales[0], scales[1], scales[2], per_root_sequence_s=scales[3])
     for knee in KNEES:
         if len({b for b in batch if b > knee}) < 2 or not (batch < knee).any():
             continue
         bent = np.vstack([plain, np.maximum(0.0, batch - knee)])
         scales, residual = nnls((bent / measured).T, np.ones_like(measured))
-        yield residual**2, StepModel(scales[0], scales[1], scales[2], 0.0, knee, scales[3])
+        yield residual**2, StepModel(scales[0], scales[1], scales[2], 0.0, knee, scales[4], scales[3])
 
 
 def _per_prefill_token(mixed: Iterable[MixedPoint]) -> float:

@@ -5,7 +5,7 @@ overhead of tensor parallelism, on public tables; elsewhere the prior is derived
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from autoscaler.performance.accelerators import GIB, Accelerator
 from autoscaler.performance.fit import CORNER
@@ -14,14 +14,19 @@ from autoscaler.performance.step import EngineLimits, Handover, PrefillModel, Re
 
 STREAMING = 1.25  # time to stream the weights, over bytes / nominal bandwidth
 LAYER_S = {1: 28e-6, 2: 38e-6, 4: 50e-6, 8: 60e-6}  # launches and all-reduce of a layer, by TP
-SEQUENCE_LAYER_S = 0.39e-6  # work of a sequence in a layer at H200's arithmetic speed
+EXPERT_LAYER_S = 20e-6  # routing and scattered launches of a layer with experts, in addition
+LATENT_LAYER_S = 25e-6  # projections to and from the latent, in addition
+SEQUENCE_LAYER_S = {1: 0.39e-6, 2: 0.5e-6, 4: 0.7e-6, 8: 1.0e-6}  # of a sequence, at H200's arithmetic speed, by TP
+NARROW_STREAMING = 1.25  # 4-bit weights are unpacked on the way, over other weights
+BESIDE_DECODE = 1.07  # a prompt token in a decode step, over one in a prefill step
 KV_EFFICIENCY = 0.94  # of nominal bandwidth, while streaming the KV cache
 MFU = {1: 0.64, 2: 0.50, 4: 0.43, 8: 0.33}  # model FLOPS utilisation of prefill, by TP
 ATTENTION_MFU_RATIO = 0.94
 PREFILL_LAYER_S = 100e-6
 FLOOR_S = 3.2e-3  # the shortest prefill takes so much longer than a decode step
 ACTIVATION_BYTES = 2.2 * GIB
-TYPICAL_SEQUENCES = 16.0  # at which the experts that a step touches are counted
+FEW_AND_MANY = (4.0, 64.0)  # sequences between which the experts that a step reads are taken to grow by the root
+SCALE_BITS = 0.5
 REFERENCE_FLOPS = 989e12
 HANDOVER_S = 0.12  # orchestration, measured over NIXL
 HANDOVER_BYTES_PER_SECOND = 17.5e9
@@ -87,10 +92,7 @@ def physics_prior(accelerator: Accelerator, shape: Shape, serving: Serving | Non
         raise ValueError(msg)
     step = _step(accelerator, shape, setup)
     prefill = _prefill(accelerator, shape, setup, step)
-    step = StepModel(
-        step.base_s, step.per_sequence_s, step.per_kv_token_s, 1.07 * prefill.per_token_s,
-        step.knee_sequences, step.per_sequence_beyond_knee_s,
-    )  # fmt: skip
+    step = replace(step, per_prefill_token_s=BESIDE_DECODE * prefill.per_token_s)
     kv_bytes = kv_bytes_per_token(shape, setup.kv_bits)
     handover = Handover(HANDOVER_S, kv_bytes / HANDOVER_BYTES_PER_SECOND, kv_bytes / STALL_BYTES_PER_SECOND)
     model = ReplicaModel(step, prefill, handover, _limits(accelerator, shape, setup))
@@ -106,21 +108,31 @@ def _spread(accelerator: Accelerator, shape: Shape, setup: Serving) -> float:
 
 
 def _step(accelerator: Accelerator, shape: Shape, setup: Serving) -> StepModel:
-    tp, weight_bytes = setup.tensor_parallel, setup.weight_bits / 8.0
+    tp = setup.tensor_parallel
     flops, bandwidth = accelerator.flops_per_second(setup.weight_bits), accelerator.bandwidth_bytes_per_second
-    touched = (shape.touched_layer_parameters(TYPICAL_SEQUENCES) + shape.head_parameters) * weight_bytes
-    base = STREAMING * touched / (tp * bandwidth) + shape.layers * LAYER_S[tp]
-    per_sequence = shape.layers * SEQUENCE_LAYER_S * REFERENCE_FLOPS / accelerator.flops_per_second(16)
+    few, many = (_weight_bytes(shape, setup, sequences) / (tp * bandwidth) for sequences in FEW_AND_MANY)
+    streaming = STREAMING * (NARROW_STREAMING if setup.weight_bits < 8 and not shape.experts else 1.0)
+    root = streaming * (many - few) / (math.sqrt(FEW_AND_MANY[1]) - math.sqrt(FEW_AND_MANY[0]))
+    layer_s = LAYER_S[tp] + EXPERT_LAYER_S * bool(shape.experts) + LATENT_LAYER_S * shape.is_latent
+    base = streaming * few - root * math.sqrt(FEW_AND_MANY[0]) + shape.layers * layer_s
+    per_sequence = shape.layers * SEQUENCE_LAYER_S[tp] * REFERENCE_FLOPS / accelerator.flops_per_second(16)
     kv = kv_bytes_per_token(shape, setup.kv_bits) * replicas_of_kv(shape, tp)
     arithmetic = 2.0 * (shape.active_layer_parameters + shape.head_parameters) / (tp * flops * MFU[tp])
-    knee = touched / (tp * bandwidth) / arithmetic
+    knee = many / arithmetic
     return StepModel(
         base_s=base,
         per_sequence_s=per_sequence,
         per_kv_token_s=kv / (tp * KV_EFFICIENCY * bandwidth),
         knee_sequences=knee,
         per_sequence_beyond_knee_s=max(0.0, arithmetic - per_sequence),
+        per_root_sequence_s=root,
     )
+
+
+def _weight_bytes(shape: Shape, setup: Serving, sequences: float) -> float:
+    """Return the bytes of weights that a step reads; the head stays at 16 bits, 4-bit weights carry their scales."""
+    bits = setup.weight_bits if setup.weight_bits >= 8 else setup.weight_bits + SCALE_BITS
+    return shape.touched_layer_parameters(sequences) * bits / 8.0 + shape.head_parameters * 2.0
 
 
 def _prefill(accelerator: Accelerator, shape: Shape, setup: Serving, step: StepModel) -> PrefillModel:

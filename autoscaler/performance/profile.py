@@ -179,6 +179,7 @@ def _step(step: StepSection | None) -> StepModel:
         step.per_prefill_token_us * 1e-6,
         math.inf if step.knee_sequences is None else step.knee_sequences,
         step.per_sequence_beyond_knee_us * 1e-6,
+        step.per_root_sequence_us * 1e-6,
     )
 
 
@@ -257,6 +258,7 @@ def _step_document(step: StepModel) -> dict[str, object]:
         per_prefill_token_us=_digits(step.per_prefill_token_s * 1e6),
         knee_sequences=step.knee_sequences if bent else None,
         per_sequence_beyond_knee_us=_digits(step.per_sequence_beyond_knee_s * 1e6) if bent else None,
+        per_root_sequence_us=_digits(step.per_root_sequence_s * 1e6) if step.per_root_sequence_s else None,
     )
 
 

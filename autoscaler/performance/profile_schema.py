@@ -22,6 +22,7 @@ class StepSection(BaseModel):
     per_prefill_token_us: float = Field(default=0.0, ge=0, le=10_000)
     knee_sequences: float | None = Field(default=None, gt=0)
     per_sequence_beyond_knee_us: float = Field(default=0.0, ge=0, le=10_000)
+    per_root_sequence_us: float = Field(default=0.0, ge=0, le=100_000)
 
 
 class PrefillSection(BaseModel):

@@ -1,10 +1,11 @@
 """How long an engine's forward pass takes, and how much of it a replica can do.
 
-    step    = a + b*B + d*max(0, B - K) + c*KV + p*T
+    step    = a + e*sqrt(B) + b*B + d*max(0, B - K) + c*KV + p*T
     prefill = smooth maximum of f and a0 + b*L + c*((P+L)^2 - P^2)
 
-B sequences decode and hold KV tokens together, T prompt tokens are computed beside them; beyond K sequences the step
-is bound by arithmetic and each one costs d more. L prompt tokens are computed behind a cached prefix of P tokens.
+B sequences decode and hold KV tokens together, T prompt tokens are computed beside them. The root is what more
+sequences share: experts that are read anyway, steps that prompts lengthen. Beyond K sequences the step is bound by
+arithmetic and each one costs d more. L prompt tokens are computed behind a cached prefix of P tokens.
 Measured errors of these forms: ``docs/reference/model-accuracy.md``. All functions broadcast over numpy arrays.
 """
 
@@ -27,12 +28,14 @@ class StepModel:
     per_prefill_token_s: float = 0.0
     knee_sequences: float = math.inf  # beyond so many, arithmetic and no longer memory bounds the step
     per_sequence_beyond_knee_s: float = 0.0  # in addition to per_sequence_s
+    per_root_sequence_s: float = 0.0
 
     def step_s(self, batch: ArrayLike, kv_tokens: ArrayLike, prefill_tokens: ArrayLike = 0.0) -> FloatArray:
         """Return the seconds of a step over ``batch`` sequences that hold ``kv_tokens`` together."""
         sequences = np.asarray(batch, dtype=np.float64)
         return np.asarray(
             self.base_s
+            + self.per_root_sequence_s * np.sqrt(sequences)
             + self.per_sequence_s * sequences
             + self.per_sequence_beyond_knee_s * np.maximum(0.0, sequences - self.knee_sequences)
             + self.per_kv_token_s * np.asarray(kv_tokens, dtype=np.float64)
@@ -41,12 +44,20 @@ class StepModel:
 
     def largest_batch(self, step_s: float, context_tokens: float) -> float:
         """Return how many sequences of a mean context fit into a step of ``step_s`` seconds (real, >= 0)."""
-        slope = self.per_sequence_s + self.per_kv_token_s * context_tokens
-        batch = (step_s - self.base_s) / slope
-        if batch > self.knee_sequences:
-            above = (batch - self.knee_sequences) * slope / (slope + self.per_sequence_beyond_knee_s)
-            batch = self.knee_sequences + above
-        return max(0.0, batch)
+        below = self._batch_on(step_s - self.base_s, self.per_sequence_s + self.per_kv_token_s * context_tokens)
+        if below <= self.knee_sequences:
+            return below
+        steeper = self.per_sequence_s + self.per_sequence_beyond_knee_s + self.per_kv_token_s * context_tokens
+        return self._batch_on(step_s - self.base_s + self.per_sequence_beyond_knee_s * self.knee_sequences, steeper)
+
+    def _batch_on(self, spare_s: float, slope_s: float) -> float:
+        """Return B with ``root * sqrt(B) + slope * B = spare``; 0 without spare time, inf where B costs nothing."""
+        if spare_s <= 0:
+            return 0.0
+        half = self.per_root_sequence_s / 2.0
+        if slope_s <= 0:
+            return (spare_s / self.per_root_sequence_s) ** 2 if half > 0 else math.inf
+        return float((spare_s / (half + math.sqrt(half * half + slope_s * spare_s))) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
