@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import aiohttp
+import yaml
 from kubernetes_asyncio import client, config
 
 from autoscaler.domain.units import Seconds
@@ -34,6 +35,9 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 NOT_DONE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 # Answers after which nobody knows: only reading may be tried again.
 UNCLEAR = frozenset({NO_ANSWER, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+
+# What the library throws at files that are no kubeconfig, or name what is not there
+UNUSABLE_LOGIN = (config.ConfigException, OSError, ValueError, TypeError, LookupError, AssertionError, yaml.YAMLError)
 
 
 class KubeError(AutoscalerError):
@@ -191,8 +195,8 @@ class Login:
     kubeconfig: str | None = None
     context: str | None = None
 
-    async def configuration(self) -> client.Configuration:
-        """Read the credentials anew.
+    async def client(self) -> client.ApiClient:
+        """Read the credentials anew, and make a client of them (nothing is sent).
 
         Raises:
             InputError: there are none, or they cannot be read.
@@ -210,10 +214,13 @@ class Login:
                     client_configuration=made,
                     persist_config=False,
                 )
-        except (config.ConfigException, OSError, ValueError) as error:
-            msg = f"no login to Kubernetes: {error}; set KUBECONFIG or --kubeconfig, or run inside the cluster"
+            ready = client.ApiClient(made)  # reads certificates
+        except UNUSABLE_LOGIN as error:
+            source = named or "the default login"
+            msg = f"no login to Kubernetes by {source}: {error}; set KUBECONFIG or --kubeconfig, or run in a cluster"
             raise InputError(msg) from error
-        return made
+        ready.user_agent = FIELD_MANAGER
+        return ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +241,12 @@ class Limits:
 class KubeSession:
     """A login and its connections. Use ``async with KubeSession.open(...)``, or call ``close``."""
 
-    def __init__(self, login: Login, configuration: client.Configuration, backoff: Backoff, limits: Limits) -> None:
-        """Take a configuration that ``login`` made; see ``open``."""
+    def __init__(self, login: Login, logged_in: client.ApiClient, backoff: Backoff, limits: Limits) -> None:
+        """Take the client that ``login`` made; see ``open``."""
         self.backoff = backoff
         self._login = login
         self._limits = limits
-        self._client = _client(configuration)
+        self._client = logged_in
         self._retired: list[client.ApiClient] = []  # may still carry answers; closed at the end
         self._logging_in = asyncio.Lock()
         self._resources: dict[tuple[str, str], Resource] = {}
@@ -254,7 +261,7 @@ class KubeSession:
             InputError: there are no credentials.
         """
         login = login or Login()
-        return cls(login, await login.configuration(), Backoff(jitter), limits or Limits())
+        return cls(login, await login.client(), Backoff(jitter), limits or Limits())
 
     async def __aenter__(self) -> Self:
         return self
@@ -369,11 +376,10 @@ class KubeSession:
         async with self._logging_in:
             if self._client is used:
                 try:
-                    configuration = await self._login.configuration()
+                    self._client = await self._login.client()
                 except InputError as unusable:
                     raise refused from unusable
                 self._retired.append(used)
-                self._client = _client(configuration)
 
     async def _send(self, call: Call, patience: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """Send once; return the response of a success with its body unread."""
@@ -393,12 +399,6 @@ class KubeSession:
             async with response:
                 answer = await response.text(errors="replace")
         raise call.refused(response.status, answer, _retry_after(response))
-
-
-def _client(configuration: client.Configuration) -> client.ApiClient:
-    made = client.ApiClient(configuration)
-    made.user_agent = FIELD_MANAGER
-    return made
 
 
 def _call(

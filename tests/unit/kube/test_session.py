@@ -153,10 +153,30 @@ def test_an_absent_server_is_told(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_no_login_is_an_error_that_says_how_to_log_in(tmp_path: Path) -> None:
-    login = Login(kubeconfig=str(tmp_path / "absent"))
-    with pytest.raises(InputError, match=r"no login to Kubernetes.*set KUBECONFIG or --kubeconfig"):
-        asyncio.run(KubeSession.open(jitter=lambda: 0.0, login=login))
+CLUSTER = "contexts: [{name: x, context: {cluster: y, user: z}}]\ncurrent-context: x\nusers: []\nclusters: "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(None, id="no file"),
+        pytest.param("", id="empty"),
+        pytest.param("a: [b", id="no YAML"),
+        pytest.param("just words", id="no mapping"),
+        pytest.param("kind: Config", id="no context"),
+        pytest.param("current-context: x\ncontexts: []\nclusters: []", id="unknown context"),
+        pytest.param(CLUSTER + '[{name: y, cluster: {server: "https://h", certificate-authority: /no}}]', id="no CA"),
+        pytest.param(
+            CLUSTER + '[{name: y, cluster: {server: "https://h", certificate-authority-data: bm8=}}]', id="CA is none"
+        ),
+    ],
+)
+def test_an_unusable_login_is_an_error_that_says_how_to_log_in(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=rf"(?s)no login to Kubernetes by {path}: .*; set KUBECONFIG or --kubeconfig"):
+        asyncio.run(KubeSession.open(jitter=lambda: 0.0, login=Login(kubeconfig=str(path))))
 
 
 def test_in_a_pod_without_a_token_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
