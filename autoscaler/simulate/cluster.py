@@ -98,6 +98,7 @@ class SimulatedCluster:
         self.finished_requests = 0
         self.boot_factor = 1.0  # faults: how much longer starts take
         self.boots_hang = False  # faults: starts that begin now never end
+        self._picking = True
         self.pace: float | None = None  # simulated seconds per second while sleeping; None: as fast as possible
         self._keep_records = keep_records
         self._roles = {variant.name: variant.role for variant in policy.variants}
@@ -352,8 +353,21 @@ class SimulatedCluster:
         if not pod.announced:
             return
         self.router.add(pod.variant.role, pod)
+        self._dispatch_held()
+
+    def _dispatch_held(self) -> None:
         while self._held and self._dispatch(self._held[0]):
             self._held.popleft()
+
+    def stop_picker(self) -> None:
+        """Dispatch nothing: requests wait."""
+        self._picking = False
+
+    def restart_picker(self) -> None:
+        """Dispatch again, with counters that begin at zero."""
+        self._picking = True
+        self.meters[:] = [ProfileMeters() for _ in self.meters]
+        self._dispatch_held()
 
     def _delete(self, pod: SimulatedPod) -> None:
         """Delete a pod as the API does: out of the picker at once, its requests aborted when the grace is over."""
@@ -404,7 +418,7 @@ class SimulatedCluster:
         self._schedule_arrival()
 
     def _dispatch(self, request: Request) -> bool:
-        if not self.router.route(request):
+        if not self._picking or not self.router.route(request):
             return False
         meters = self.meters[request.profile]
         meters.requests += 1

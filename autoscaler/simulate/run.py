@@ -53,6 +53,8 @@ def fly(
             world.env.run(tick * period)
             fleet.extend(world.sample())
             runner.run(controller.tick())
+            if world.pace is not None:
+                runner.run(asyncio.sleep(period / world.pace))
             if progress is not None:
                 progress(world.env.now, ticks * period)
     return _landed(world, fleet, Seconds(ticks * period), grace)

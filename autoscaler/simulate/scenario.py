@@ -1,0 +1,428 @@
+"""Scenario files: load, fleet and faults of one flight, as YAML.
+
+Everything that is not in the file has a stated default; unknown fields are errors. Paths are relative to the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from autoscaler.domain.policy import ScaleDown, SLOPolicy
+from autoscaler.domain.pool import Role, ScaleTarget, Variant
+from autoscaler.domain.profile import Match, RequestProfile
+from autoscaler.domain.slo import SLO
+from autoscaler.domain.units import Seconds
+from autoscaler.errors import InputError
+from autoscaler.performance.profile import builtin_names, load_profile
+from autoscaler.policy import load_policies
+from autoscaler.policy.durations import parse
+from autoscaler.simulate import load
+from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
+from autoscaler.simulate.faults import Fault, FaultKind, inject
+from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.router import Routing
+from autoscaler.simulate.scraping import Scraping
+from autoscaler.simulate.startup import StartUp
+from autoscaler.simulate.trace import Trace
+from autoscaler.simulate.trace_files import read_trace
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, str):
+        msg = f"{value!r} is no duration; write a number with its unit, such as 300ms, 2s, 5m or 1h30m"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic makes a message of ValueError
+    return parse(value)
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+
+
+class Part(BaseModel):
+    """A part of a scenario file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class LengthsPart(Part):
+    """Token counts: log-normal about a mean, cut to bounds."""
+
+    mean: float = Field(gt=0)
+    variation: float = Field(0.0, ge=0)
+    least: int = Field(1, ge=1)
+    most: int = Field(1_000_000, ge=1)
+
+    def built(self) -> load.Lengths:
+        """Return the distribution."""
+        return load.Lengths(self.mean, self.variation, self.least, self.most)
+
+
+class StagePart(Part):
+    """A rate held for a time."""
+
+    rate: float = Field(ge=0)
+    hold: Duration
+
+
+class SinePart(Part):
+    """A wave between two rates, which begins at its low."""
+
+    low: float = Field(ge=0)
+    high: float = Field(gt=0)
+    period: Duration
+
+
+class RampPart(Part):
+    """A straight line from one rate to another over the whole duration."""
+
+    begin: float = Field(ge=0)
+    end: float = Field(ge=0)
+
+
+class BurstPart(Part):
+    """A rate that jumps for a time."""
+
+    base: float = Field(ge=0)
+    high: float = Field(gt=0)
+    at: Duration
+    hold: Duration
+
+
+class StreamPart(Part):
+    """The load of one profile; exactly one of ``rate``, ``stages``, ``sine``, ``ramp``, ``burst``."""
+
+    profile: str
+    rate: float | None = Field(None, gt=0)
+    stages: tuple[StagePart, ...] | None = None
+    sine: SinePart | None = None
+    ramp: RampPart | None = None
+    burst: BurstPart | None = None
+    prompt: LengthsPart
+    output: LengthsPart
+    squared_variation: float = Field(1.0, ge=0)
+    shared_prefix_tokens: int = Field(0, ge=0)
+    prefix_groups: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> "StreamPart":
+        shapes = (self.rate, self.stages, self.sine, self.ramp, self.burst)
+        if sum(shape is not None for shape in shapes) != 1:
+            msg = "give exactly one of rate, stages, sine, ramp, burst"
+            raise ValueError(msg)
+        return self
+
+    def built(self, seconds: float) -> load.Stream:
+        """Return the stream over a scenario's duration."""
+        return load.Stream(
+            self.profile, self._rate(seconds), self.prompt.built(), self.output.built(), self.squared_variation,
+            self.shared_prefix_tokens, self.prefix_groups,
+        )  # fmt: skip
+
+    def _rate(self, seconds: float) -> load.Rate:
+        if self.stages is not None:
+            return load.steps([(stage.rate, stage.hold) for stage in self.stages])
+        if self.sine is not None:
+            return load.sine(self.sine.low, self.sine.high, self.sine.period, seconds)
+        if self.ramp is not None:
+            return load.Rate(((0.0, self.ramp.begin), (seconds, self.ramp.end)))
+        if self.burst is not None:
+            return load.burst(self.burst.base, self.burst.high, self.burst.at, self.burst.hold, seconds)
+        return load.constant(self.rate or 0.0, seconds)
+
+
+class TracePart(Part):
+    """A recorded trace, perhaps cut, scaled and jittered."""
+
+    file: Path
+    profile: str = "default"
+    start: Duration = 0.0
+    volume: float = Field(1.0, gt=0)
+    speed: float = Field(1.0, gt=0)
+    jitter: Duration = 0.0
+
+    def read(self, folder: Path, seconds: float | None, seed: int) -> Trace:
+        """Return the trace."""
+        trace = read_trace(folder / self.file, profile=self.profile)
+        if self.jitter:
+            trace = trace.jittered(self.jitter, seed)
+        if self.speed != 1:
+            trace = trace.faster(self.speed)
+        if self.start or seconds is not None:
+            end = trace.duration_s + 1.0 if seconds is None else self.start + seconds
+            trace = trace.between(self.start, end)
+        return trace if self.volume == 1 else trace.scaled(self.volume, seed)
+
+
+class LoadPart(Part):
+    """Either a trace or streams."""
+
+    trace: TracePart | None = None
+    streams: tuple[StreamPart, ...] = ()
+
+    @model_validator(mode="after")
+    def _either(self) -> "LoadPart":
+        if (self.trace is None) == (not self.streams):
+            msg = "give either trace or streams"
+            raise ValueError(msg)
+        return self
+
+
+class SloPart(Part):
+    """Limits of a profile."""
+
+    ttft: Duration
+    itl: Duration
+    attainment: float = Field(0.99, gt=0, lt=1)
+
+
+class ProfilePart(Part):
+    """One request profile."""
+
+    name: str
+    slo: SloPart
+
+
+class VariantPart(Part):
+    """One variant, for scenarios without a policy file."""
+
+    name: str
+    role: Role
+    accelerator: str = "H200-SXM"
+    accelerators_per_replica: int = Field(1, ge=1)
+    cost_per_replica_hour: float = Field(1.0, gt=0)
+    min_replicas: int = Field(1, ge=0)
+    max_replicas: int = Field(20, ge=1)
+
+
+class StartUpPart(Part):
+    """How long replicas take to become ready."""
+
+    median: Duration = 120.0
+    spread: float = Field(1.0, ge=1)
+    failing_share: float = Field(0.0, ge=0, lt=1)
+    warm_up: Duration = 0.0
+
+
+class SupplyPart(Part):
+    """What stands behind a variant."""
+
+    variant: str
+    performance: str | None = None  # name or path of a performance profile; none: the policy's
+    initial: int = Field(ge=0)
+    inventory: int | None = Field(None, ge=0)
+    start_up: StartUpPart = StartUpPart()
+
+
+class ClusterPart(Part):
+    """How the cluster behaves beside its engines."""
+
+    routing: Routing = Routing.LEAST_LOADED
+    prefix_caching: bool = False
+    grace: Duration = 0.0
+    scrape_interval: Duration = 15.0
+    scrape_delay: Duration = 0.0
+    window: Duration = 120.0
+    stale_after: Duration = 60.0
+
+
+class FaultPart(Part):
+    """One fault; which fields matter depends on its kind."""
+
+    kind: FaultKind
+    at: Duration
+    hold: Duration = 0.0
+    variant: str = ""
+    factor: float = Field(1.0, gt=0)
+    share: float = Field(1.0, gt=0, le=1)
+    replicas: int = Field(0, ge=0)
+    every: Duration = 30.0
+
+    def built(self) -> Fault:
+        """Return the fault."""
+        return Fault(
+            self.kind, Seconds(self.at), Seconds(self.hold), self.variant, self.factor, self.share, self.replicas,
+            Seconds(self.every),
+        )  # fmt: skip
+
+
+class ScenarioFile(Part):
+    """A whole file."""
+
+    kind: Literal["Scenario"]
+    name: str
+    about: str = ""
+    seed: int = 0
+    duration: Duration | None = None
+    period: Duration = 15.0
+    policy: Path | None = None
+    profiles: tuple[ProfilePart, ...] = ()
+    variants: tuple[VariantPart, ...] = ()
+    load: LoadPart
+    supply: tuple[SupplyPart, ...]
+    cluster: ClusterPart = ClusterPart()
+    faults: tuple[FaultPart, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ScenarioFile":
+        if (self.policy is None) == (not self.profiles and not self.variants):
+            msg = "give either policy, or profiles and variants"
+            raise ValueError(msg)
+        if self.load.streams and self.duration is None:
+            msg = "duration: streams need one, such as 30m"
+            raise ValueError(msg)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A flight that can begin."""
+
+    name: str
+    about: str
+    policy: SLOPolicy
+    trace: Trace
+    supplies: Mapping[str, Supply]
+    settings: ClusterSettings
+    faults: tuple[Fault, ...]
+    seed: int
+    period: Seconds
+    duration: Seconds
+
+    def world(self, *, keep_records: bool = True) -> SimulatedCluster:
+        """Return a fresh cluster with the faults to come."""
+        cluster = SimulatedCluster(
+            self.policy, self.trace, self.supplies, settings=self.settings, seed=self.seed, keep_records=keep_records
+        )
+        inject(cluster, self.faults)
+        return cluster
+
+    def seeded(self, seed: int) -> "Scenario":
+        """Return the same scenario with other start-up times (and, for made load, the same load)."""
+        return replace(self, seed=seed)
+
+
+def read_scenario(path: Path, *, seed: int | None = None) -> Scenario:
+    """Read a scenario file.
+
+    Args:
+        path: a YAML file.
+        seed: in place of the file's.
+
+    Raises:
+        InputError: no such file, no YAML, or anything in it that cannot be; names file and field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: {error.strerror}"
+        raise InputError(msg) from None
+    except yaml.YAMLError as error:
+        msg = f"{path}: no YAML: {error}"
+        raise InputError(msg) from None
+    return build(document, folder=path.parent, source=str(path), seed=seed)
+
+
+def build(document: object, *, folder: Path, source: str, seed: int | None = None) -> Scenario:
+    """Return the scenario that a document describes.
+
+    Raises:
+        InputError: anything in it that cannot be; every problem at once.
+    """
+    try:
+        file = ScenarioFile.model_validate(document)
+    except ValidationError as refusal:
+        raise InputError("\n".join(_problem(source, error) for error in refusal.errors())) from None
+    drawn = file.seed if seed is None else seed
+    policy = _policy(file, folder)
+    trace = _trace(file, folder, drawn)
+    return Scenario(
+        name=file.name,
+        about=file.about,
+        policy=policy,
+        trace=trace,
+        supplies=_supplies(file, policy, folder, source),
+        settings=_settings(file.cluster),
+        faults=tuple(fault.built() for fault in file.faults),
+        seed=drawn,
+        period=Seconds(file.period),
+        duration=Seconds(file.duration or trace.duration_s),
+    )
+
+
+def _problem(source: str, error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{source}: {place or 'file'}: {str(error['msg']).removeprefix('Value error, ')}"
+
+
+def _policy(file: ScenarioFile, folder: Path) -> SLOPolicy:
+    if file.policy is not None:
+        (policy,) = load_policies([folder / file.policy]).policies
+        return policy
+    profiles = tuple(
+        RequestProfile(
+            part.name,
+            SLO(Seconds(part.slo.ttft), Seconds(part.slo.itl), part.slo.attainment),
+            Match(model_name=part.name) if part.name != "default" else Match(),
+        )
+        for part in file.profiles
+    )
+    variants = tuple(
+        Variant(
+            name=part.name,
+            role=part.role,
+            target=ScaleTarget("simulated", "apps/v1", "Deployment", part.name),
+            accelerator=part.accelerator,
+            accelerators_per_replica=part.accelerators_per_replica,
+            cost_per_replica_hour=part.cost_per_replica_hour,
+            min_replicas=part.min_replicas,
+            max_replicas=part.max_replicas,
+        )
+        for part in file.variants
+    )
+    return SLOPolicy(file.name, "simulated", file.name, profiles, variants, scale_down=ScaleDown())
+
+
+def _trace(file: ScenarioFile, folder: Path, seed: int) -> Trace:
+    if file.load.trace is not None:
+        return file.load.trace.read(folder, file.duration, seed)
+    seconds = file.duration or 0.0
+    return load.compose([stream.built(seconds) for stream in file.load.streams], seed, name=file.name)
+
+
+def _supplies(file: ScenarioFile, policy: SLOPolicy, folder: Path, source: str) -> dict[str, Supply]:
+    known = {variant.name: variant for variant in policy.variants}
+    supplies = {}
+    for i, part in enumerate(file.supply):
+        if part.variant not in known:
+            msg = f"{source}: supply.{i}.variant: no variant {part.variant!r}; there are {', '.join(sorted(known))}"
+            raise InputError(msg)
+        variant = known[part.variant]
+        named = part.performance or variant.performance_profile
+        if named is None:
+            msg = f"{source}: supply.{i}.performance: name a performance profile, such as {builtin_names()[0]}"
+            raise InputError(msg)
+        found = named if named in builtin_names() else folder / named
+        start = part.start_up
+        startup = StartUp(Seconds(start.median), start.spread, start.failing_share, Seconds(start.warm_up))
+        supplies[variant.name] = Supply(
+            load_profile(found).for_role(variant.role), startup, part.initial, part.inventory
+        )
+    return supplies
+
+
+def _settings(part: ClusterPart) -> ClusterSettings:
+    scraping = Scraping(
+        Seconds(part.scrape_interval), Seconds(part.window), Seconds(part.scrape_delay), Seconds(part.stale_after)
+    )
+    return ClusterSettings(
+        routing=part.routing, scraping=scraping, prefix_caching=part.prefix_caching, grace=Seconds(part.grace)
+    )
+
+
+def names(scenarios: Sequence[Scenario]) -> str:
+    """Return the names of scenarios, for messages."""
+    return ", ".join(scenario.name for scenario in scenarios)
