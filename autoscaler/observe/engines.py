@@ -27,6 +27,9 @@ ROLE_LABELS: Mapping[str, Role] = MappingProxyType(
 )
 """Values of the label ``llm-d.ai/role``. An encoder (``encode``) neither computes prompts nor generates."""
 
+_POINTS_TO_BELIEVE = 3
+"""Points of a trail (15 s apart) through which requests must have run before a still pod is called frozen."""
+
 _REPORTING = (PodState.READY, PodState.DRAINING)
 
 
@@ -56,7 +59,7 @@ class Engines:
         rows = {name: _by_pod(table, snapshot.rows(name)) for name in snapshot.readings}
         members = _members(table, fleet)
         roles = _roles(table, rows["engine_newest"], members, only_members=_is_whole(fleet))
-        newest = {pod: _freshness(pod, rows["engine_newest"], snapshot, stale_after) for pod in roles}
+        newest = {pod: _freshness(pod, rows, snapshot, stale_after) for pod in roles}
         partial = _partial(table, fleet, newest, snapshot.at, stale_after)
         shown = {
             pod: state
@@ -210,17 +213,30 @@ def _roles(
 
 
 def _freshness(
-    pod: str, newest: Mapping[str, tuple[Row, ...]], snapshot: Snapshot, stale_after: Seconds
+    pod: str, rows: Mapping[str, Mapping[str, tuple[Row, ...]]], snapshot: Snapshot, stale_after: Seconds
 ) -> Signal[Instant]:
+    """Return the time of a pod's newest sample, or why the pod cannot be believed."""
     if failure := snapshot.failure("engine_newest"):
         return failure
-    times = [row.value for row in newest.get(pod, ())]
+    times = [row.value for row in rows["engine_newest"].get(pod, ())]
     if not times:
         return Missing(GapReason.ABSENT, snapshot.at, f"{pod} does not report")
     latest = Instant(max(times))
     if snapshot.at - latest > stale_after:
         return Missing(GapReason.STALE, latest, f"{pod}: newest sample is {snapshot.at - latest:.0f} s old")
+    if _is_frozen({name: of_pod.get(pod, ()) for name, of_pod in rows.items()}):
+        return Missing(GapReason.INCONSISTENT, snapshot.at, f"{pod}: requests run, but no counter moves")
     return latest
+
+
+def _is_frozen(rows: Mapping[str, tuple[Row, ...]]) -> bool:
+    """Tell whether requests ran through the whole window while nothing was computed: stuck, or a frozen exporter.
+
+    Without a picker such a pod would read as no load at all.
+    """
+    running = [row.value for row in rows["running_trail"]]
+    progress = [total(rows[name]) for name in ("prompts", "generated", "finished")]
+    return len(running) >= _POINTS_TO_BELIEVE and min(running) > 0.0 and all(rate == 0.0 for rate in progress)
 
 
 def _partial(

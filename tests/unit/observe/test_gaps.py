@@ -10,6 +10,7 @@ from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import GapReason, Missing, is_present, known
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.observe import catalogue
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.fleet import FleetSource
 from autoscaler.observe.observer import ClusterObserver
@@ -291,3 +292,22 @@ def test_matchers_of_a_policy_select_its_series(
     observer = ClusterObserver((policy,), source, observing.one_each())
     load = asyncio.run(observer.observe(Instant(END))).models[policy.key].loads["default"]
     assert is_present(load.requests_per_second) is counted
+
+
+def test_an_exporter_that_froze_is_no_idle_pod() -> None:
+    """Fresh samples, but the values of 100 s ago: without a picker this would read as no load."""
+
+    def page(seconds: float) -> str:
+        return observing.engine(min(seconds, 300.0), Role.PREFILL, 4.5)
+
+    seen = look({**engines(), target("p0", "prefill"): page})
+    assert reason(model(seen).engines["p0"].running) is GapReason.INCONSISTENT
+    assert reason(model(seen).loads["default"].requests_per_second) is GapReason.INCONSISTENT
+
+
+def test_gauges_of_the_picker_that_freeze_are_not_read() -> None:
+    """Pool averages keep their last value when no endpoint answers; in-flight series outlive their pods."""
+    names = " ".join(catalogue.series_names())
+    assert not [
+        word for word in ("average_", "inflight_", "ready_", "attempts_total", "prefix_cache_queries") if word in names
+    ]
