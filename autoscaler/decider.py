@@ -4,37 +4,76 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from autoscaler.domain.observation import ModelObservation, Observation
+from autoscaler.domain.fleet import Workload
+from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation
 from autoscaler.domain.plan import ModelPlan, Plan
 from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import Variant
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.room import LoadForecaster
-from autoscaler.performance.step import ReplicaModel
+from autoscaler.performance import calibrate
+from autoscaler.performance.calibrate import Calibration
+from autoscaler.performance.prior import Prior
+from autoscaler.performance.startup import StartupModel
 from autoscaler.plan import planner
 from autoscaler.plan.planner import Memories
 from autoscaler.plan.situation import Knowledge, Situation
 
 PLANNING_WINDOW = Seconds(60.0)
+"""How long the capacity of one decision has to do before that of a later one can take over."""
+
+CAUTIOUS = 0.9
+"""Quantile of the start-up time by which a replica ordered now is counted on."""
+
+
+class VariantModel:
+    """What is known of one variant: how fast its replicas are, and how long they take to start."""
+
+    def __init__(self, variant: Variant, prior: Prior) -> None:
+        """Begin with what is known beforehand."""
+        self.variant = variant
+        self.calibration = Calibration.prior(prior.model, prior.uncertainty)
+        self._started = StartupModel()
+        self._times = (self._started.quantile(0.5), self._started.quantile(CAUTIOUS))
+
+    def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> None:
+        """Take in start-up times of all pods, and the speed of those that are warm and stay."""
+        started = self._started.updated(workload.pods, at)
+        if started.starts != self._started.starts:
+            self._started = started
+            self._times = (started.quantile(0.5), started.quantile(CAUTIOUS))
+        warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
+        self.calibration = self.calibration.updated(calibrate.samples(warm, self.variant.role), at)
+
+    def knowledge(self, period: Seconds) -> Knowledge:
+        """Return what a plan needs to know; a replica is ordered up to one period after it is needed."""
+        typical, cautious = self._times
+        return Knowledge(self.calibration.model, typical, Seconds(cautious + period))
 
 
 @dataclass(slots=True)
-class _Model:
-    """What is known and remembered of one policy's model."""
+class PolicyModel:
+    """What is known and remembered of one policy's pools."""
 
     policy: SLOPolicy
-    knowledge: Mapping[str, Knowledge]
+    variants: Mapping[str, VariantModel]
     forecaster: LoadForecaster = field(default_factory=LoadForecaster)
     memories: Memories = field(default_factory=lambda: MappingProxyType({}))
 
     def learn(self, at: Instant, observed: ModelObservation) -> None:
         """Take in what was observed."""
         self.forecaster.observe(at, observed.loads)
+        for name, variant in self.variants.items():
+            workload = observed.fleet.get(name)
+            if isinstance(workload, Workload):
+                variant.learn(at, workload, observed.engines)
 
-    def plan(self, at: Instant, observed: ModelObservation, soon: Seconds) -> ModelPlan:
-        """Decide for this model, and remember what was decided."""
-        horizons = sorted({soon, *(known.lead for known in self.knowledge.values())})
+    def plan(self, at: Instant, observed: ModelObservation, period: Seconds) -> ModelPlan:
+        """Decide for these pools, and remember what was decided."""
+        knowledge = {name: variant.knowledge(period) for name, variant in self.variants.items()}
+        horizons = sorted({period, *(known.lead for known in knowledge.values())})
         demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW)
-        situation = Situation(at, self.policy, observed, demand, self.knowledge, soon)
+        situation = Situation(at, self.policy, observed, demand, knowledge, soon=period, window=PLANNING_WINDOW)
         plan, self.memories = planner.plan(situation, self.memories)
         return plan
 
@@ -43,17 +82,22 @@ class Decider:
     """Decides for all policies of one controller."""
 
     def __init__(
-        self, policies: Sequence[SLOPolicy], models: Mapping[str, Mapping[str, ReplicaModel]], *, period: Seconds
+        self, policies: Sequence[SLOPolicy], priors: Mapping[str, Mapping[str, Prior]], *, period: Seconds
     ) -> None:
         """Start without any experience.
 
         Args:
             policies: whom to decide for.
-            models: prior speed of a replica, by ``SLOPolicy.key`` and variant name.
+            priors: speed of a replica as known beforehand, by ``SLOPolicy.key`` and variant name.
             period: between decisions; the nearest horizon to plan for.
         """
         self._period = period
-        self._models = {p.key: _Model(p, _prior_knowledge(p, models[p.key], period)) for p in policies}
+        self._models = {
+            policy.key: PolicyModel(
+                policy, {v.name: VariantModel(v, priors[policy.key][v.name]) for v in policy.variants}
+            )
+            for policy in policies
+        }
 
     def warm(self, history: Iterable[Observation]) -> None:
         """Learn from the past, oldest first, without deciding anything: what a restart must not forget."""
@@ -70,12 +114,3 @@ class Decider:
                 self._models[key].learn(observation.at, observed)
                 plans[key] = self._models[key].plan(observation.at, observed, self._period)
         return Plan(observation.at, MappingProxyType(plans))
-
-
-STARTUP_PRIOR = Seconds(120.0)
-"""Pod creation to first served request, before any start was seen: engines of 8B to 70B models take 90 to 140 s."""
-
-
-def _prior_knowledge(policy: SLOPolicy, models: Mapping[str, ReplicaModel], period: Seconds) -> Mapping[str, Knowledge]:
-    lead = Seconds(STARTUP_PRIOR + period)
-    return {variant.name: Knowledge(models[variant.name], STARTUP_PRIOR, lead) for variant in policy.variants}

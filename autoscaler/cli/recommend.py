@@ -55,7 +55,7 @@ def recommend(  # noqa: PLR0913 - each is an option of the command
         options.duration(step, "--step"),
     )
     policies = wiring.policies(policy)
-    decider = Decider(policies, wiring.models(policies), period=_period(moments))
+    decider = Decider(policies, wiring.priors(policies), period=_period(moments))
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
     source: FleetSource = NoFleet(policies) if fleet is None else FileFleet(fleet, policies)
     look_back = options.duration(history, "--history") or Seconds(0.0)

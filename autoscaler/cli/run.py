@@ -112,7 +112,7 @@ class _Service:
     async def run(self) -> None:
         """Join the parts, then tick until a signal says stop."""
         jitter = random.Random()  # noqa: S311 - spreads load, guards no secret
-        decider = Decider(self._policies, wiring.models(self._policies), period=self._loop.period)
+        decider = Decider(self._policies, wiring.priors(self._policies), period=self._loop.period)
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(await KubeSession.open(jitter=jitter.random, login=self._login))
             fleet = await self._fleet(stack, session)

@@ -18,6 +18,7 @@ from autoscaler.domain.plan import Scale
 from autoscaler.domain.record import ActionResult, Result, TickRecord
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
+from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.simulate import run as flight
 from autoscaler.simulate.scenario import Scenario, read_scenario
 
@@ -51,8 +52,8 @@ def _fly(flown: Scenario, *, static: bool, speed: float | None, told: flight.Pro
     world.pace = speed
     if static:
         return flight.stay(world, horizon=flown.duration)
-    models = {name: supply.replica for name, supply in flown.supplies.items()}
-    decider = Decider([flown.policy], {flown.policy.key: models}, period=flown.period)
+    priors = {name: Prior(supply.replica, MEASURED) for name, supply in flown.supplies.items()}
+    decider = Decider([flown.policy], {flown.policy.key: priors}, period=flown.period)
     return flight.fly(world, decider, period=flown.period, horizon=flown.duration, progress=told)
 
 

@@ -17,8 +17,10 @@ from autoscaler.observe import observer
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.connection import Connection
 from autoscaler.observe.prometheus import PrometheusSource
+from autoscaler.performance.accelerators import accelerator
+from autoscaler.performance.prior import MEASURED, Prior, Serving, physics_prior
 from autoscaler.performance.profile import load_profile
-from autoscaler.performance.step import ReplicaModel
+from autoscaler.performance.shapes import built_in
 from autoscaler.plan.feasibility import slo_feasible
 from autoscaler.policy import load_policies
 from autoscaler.ports import Actuator
@@ -65,27 +67,30 @@ def policies(files: Sequence[Path]) -> tuple[SLOPolicy, ...]:
     return loaded.policies
 
 
-def models(chosen: Sequence[SLOPolicy]) -> Mapping[str, Mapping[str, ReplicaModel]]:
-    """Load what is known beforehand of each variant's speed, by policy key and variant name.
+def priors(chosen: Sequence[SLOPolicy]) -> Mapping[str, Mapping[str, Prior]]:
+    """Return what is known beforehand of each variant's speed, by policy key and variant name.
 
     Raises:
-        InputError: a profile does not exist, or is for another role.
+        InputError: a profile does not exist or is for another role, or neither profile nor physics says anything.
     """
-    known = {policy.key: {variant.name: _model(policy, variant) for variant in policy.variants} for policy in chosen}
+    known = {policy.key: {variant.name: _prior(policy, variant) for variant in policy.variants} for policy in chosen}
     for policy in chosen:
-        for doubt in slo_feasible(policy, known[policy.key]):
+        models = {name: prior.model for name, prior in known[policy.key].items()}
+        for doubt in slo_feasible(policy, models):
             typer.echo(f"warning: {policy.key}: {doubt}", err=True)
     return known
 
 
-def _model(policy: SLOPolicy, variant: Variant) -> ReplicaModel:
-    if variant.performance_profile is None:
-        msg = (
-            f"{policy.key}: variant {variant.name} names no performanceProfile, and sizing from physics alone is not"
-            " supported yet; name one (autoscaler profile show lists those that ship)"
-        )
-        raise InputError(msg)
-    return load_profile(variant.performance_profile).for_role(variant.role)
+def _prior(policy: SLOPolicy, variant: Variant) -> Prior:
+    """Return what the variant's profile says, else what physics says of its accelerator and model."""
+    if variant.performance_profile is not None:
+        return Prior(load_profile(variant.performance_profile).for_role(variant.role), MEASURED)
+    try:
+        serving = Serving(tensor_parallel=variant.accelerators_per_replica)
+        return physics_prior(accelerator(variant.accelerator), built_in(policy.model), serving)
+    except (InputError, ValueError) as error:
+        msg = f"{policy.key}: variant {variant.name}: {error}; or name a performanceProfile"
+        raise InputError(msg) from error
 
 
 QUICKEST_WINDOW = Seconds(30.0)

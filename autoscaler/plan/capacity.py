@@ -14,30 +14,36 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from autoscaler.domain.reason import Code
-from autoscaler.performance import admission, queueing
+from autoscaler.domain.units import Seconds
+from autoscaler.performance import admission, queueing, transient
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.plan.traffic import LENGTH_WEIGHTS, TrafficClass, lengths
 
 FloatArray = NDArray[np.float64]
 
 
+class Loaded(Protocol):
+    """A stage under one load, however many replicas share it."""
+
+    @property
+    def busy_replicas(self) -> float:
+        """Return the replicas that the load would keep fully busy: fewer can never do."""
+        ...
+
+    def attainment(self, replicas: int) -> FloatArray:
+        """Return the share of each class's requests inside its limit with so many replicas, shape (classes,)."""
+        ...
+
+
 class Stage(Protocol):
     """One role of one model on one variant."""
 
-    def attainment(self, replicas: int, tokens_per_s: FloatArray) -> FloatArray:
-        """Return the share of each class's requests inside its limit.
-
-        Args:
-            replicas: replicas that serve, >= 1.
-            tokens_per_s: load of each class in this role's tokens, shape (classes,).
-
-        Returns:
-            Shape (classes,), each in [0, 1].
-        """
+    def under(self, tokens_per_s: FloatArray) -> Loaded:
+        """Return this stage under a load, given in this role's tokens per second of each class, shape (classes,)."""
         ...
 
-    def busy_replicas(self, tokens_per_s: FloatArray) -> float:
-        """Return the replicas that the load would keep fully busy: fewer can never do."""
+    def reachable(self) -> FloatArray:
+        """Return the share of each class's requests that replicas without any other load would keep inside."""
         ...
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
@@ -51,33 +57,33 @@ class PrefillStage:
 
     model: ReplicaModel
     classes: Sequence[TrafficClass]
-    first_step_s: float  # of decode, part of what the user sees as TTFT
-    hands_over: bool = True  # False: the same engine goes on to decode
+    patience_s: FloatArray  # how long a prompt may wait, by class and length; negative: too long on an idle replica
+    window: Seconds  # that a decision has to serve before the next one can
 
-    def attainment(self, replicas: int, tokens_per_s: FloatArray) -> FloatArray:
-        """Return the share of each class's requests whose first token comes inside its limit (``Stage``)."""
-        load = self._load(tokens_per_s)
-        return np.array([self._kept(traffic, load, replicas) for traffic in self.classes])
+    @classmethod
+    def of(
+        cls,
+        model: ReplicaModel,
+        classes: Sequence[TrafficClass],
+        first_step_s: float,
+        window: Seconds,
+        *,
+        hands_over: bool,
+    ) -> "PrefillStage":
+        """Take ``first_step_s`` (of decode) off every TTFT limit, and the hand-over where decode is elsewhere."""
+        return cls(model, classes, np.array([_patience(model, c, first_step_s, hands_over) for c in classes]), window)
 
-    def busy_replicas(self, tokens_per_s: FloatArray) -> float:
-        """Return the replicas that computing the prompts keeps busy (``Stage``)."""
-        return self._load(tokens_per_s).busy_servers
+    def under(self, tokens_per_s: FloatArray) -> "LoadedPrefill":
+        """Return this stage under a load (``Stage``)."""
+        return LoadedPrefill(self.patience_s, self._load(tokens_per_s), self.window)
+
+    def reachable(self) -> FloatArray:
+        """Return the share of each class's prompts short enough for the limit (``Stage``)."""
+        return np.asarray((self.patience_s > 0) @ LENGTH_WEIGHTS)
 
     def binding(self, tokens_per_s: FloatArray) -> Code:  # noqa: ARG002 - prefill knows one limit
         """Return that the wait for prefill limits this stage (``Stage``)."""
         return Code.TTFT_AT_RISK
-
-    def _kept(self, traffic: TrafficClass, load: queueing.Load, replicas: int) -> float:
-        late = [queueing.waiting_tail(load, replicas, wait) if wait > 0 else 1.0 for wait in self._patience(traffic)]
-        return 1.0 - float(LENGTH_WEIGHTS @ np.array(late))
-
-    def _patience(self, traffic: TrafficClass) -> list[float]:
-        """Return how long prompts of each length may wait, in seconds; negative: too long even on an idle replica."""
-        prompt, uncached = lengths(traffic.prompt), lengths(traffic.uncached)
-        own = self.model.prefill.latency_s(uncached, np.maximum(0.0, prompt - uncached)) + self.first_step_s
-        if self.hands_over:
-            own = own + self.model.handover.latency_s(prompt)
-        return [float(wait) for wait in traffic.profile.slo.ttft - own]
 
     def _load(self, tokens_per_s: FloatArray) -> queueing.Load:
         """Return what all classes together ask of the replicas: their mixture, weighted by arrivals."""
@@ -85,22 +91,57 @@ class PrefillStage:
         arrivals = sum(part.arrivals_per_second for part in parts)
         if arrivals <= 0:
             return queueing.Load(0.0, 1.0, 0.0, 0.0)
-        shares = np.array([part.arrivals_per_second for part in parts]) / arrivals
-        means = np.array([part.service_mean_s for part in parts])
-        seconds = means**2 * (1.0 + np.array([part.service_scv for part in parts]))
-        mean = float(shares @ means)
+        shares = [part.arrivals_per_second / arrivals for part in parts]
+        mean = sum(share * part.service_mean_s for share, part in zip(shares, parts, strict=True))
+        second = sum(
+            share * part.service_mean_s**2 * (1.0 + part.service_scv) for share, part in zip(shares, parts, strict=True)
+        )
         return queueing.Load(
             arrivals_per_second=arrivals,
-            arrival_scv=float(shares @ np.array([part.arrival_scv for part in parts])),
+            arrival_scv=sum(share * part.arrival_scv for share, part in zip(shares, parts, strict=True)),
             service_mean_s=mean,
-            service_scv=max(0.0, float(shares @ seconds) / mean**2 - 1.0),
-            step_requests=1.0 / float(shares @ (1.0 / np.array([part.step_requests for part in parts]))),
+            service_scv=max(0.0, second / mean**2 - 1.0),
+            step_requests=1.0 / sum(share / part.step_requests for share, part in zip(shares, parts, strict=True)),
         )
 
     def _part(self, traffic: TrafficClass, tokens_per_s: float) -> queueing.Load:
         arrivals = tokens_per_s / traffic.uncached.mean
         cached = max(0.0, traffic.prompt.mean - traffic.uncached.mean)
         return admission.prefill_load(self.model, arrivals, traffic.burstiness, traffic.uncached, cached)
+
+
+def _patience(model: ReplicaModel, traffic: TrafficClass, first_step_s: float, hands_over: bool) -> FloatArray:  # noqa: FBT001
+    prompt, uncached = lengths(traffic.prompt), lengths(traffic.uncached)
+    own = model.prefill.latency_s(uncached, np.maximum(0.0, prompt - uncached)) + first_step_s
+    if hands_over:
+        own = own + model.handover.latency_s(prompt)
+    return np.asarray(traffic.profile.slo.ttft - own)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPrefill:
+    """Prefill replicas under one load."""
+
+    patience_s: FloatArray
+    load: queueing.Load
+    window_s: Seconds
+
+    @property
+    def busy_replicas(self) -> float:
+        """Return the replicas that computing the prompts keeps busy (``Loaded``)."""
+        return self.load.busy_servers
+
+    def attainment(self, replicas: int) -> FloatArray:
+        """Return the share of each class's requests whose first token comes inside its limit (``Loaded``).
+
+        The steady state's wait or, where less, that of a planning window: by its end the next decision has acted.
+        """
+        waits = np.maximum(self.patience_s, 0.0)
+        late = transient.waiting_tail(self.load, replicas, waits.ravel(), self.window_s).reshape(waits.shape)
+        if self.load.busy_servers < replicas:
+            steady = [[queueing.waiting_tail(self.load, replicas, float(wait)) for wait in row] for row in waits]
+            late = np.minimum(late, steady)
+        return np.asarray(1.0 - np.where(self.patience_s > 0, late, 1.0) @ LENGTH_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +151,31 @@ class DecodeStage:
     model: ReplicaModel
     classes: Sequence[TrafficClass]
 
-    def attainment(self, replicas: int, tokens_per_s: FloatArray) -> FloatArray:
-        """Return the share of each class's requests whose mean ITL stays inside its limit (``Stage``)."""
+    def under(self, tokens_per_s: FloatArray) -> "LoadedDecode":
+        """Return this stage under a load (``Stage``)."""
         total = float(tokens_per_s.sum())
-        if total <= 0:
-            return np.ones(len(self.classes))
         context = self._context(tokens_per_s)
-        batch = self._running(total / replicas, context)
-        if not math.isfinite(batch):
-            return np.zeros(len(self.classes))
-        spread = self._spread(batch, total / replicas, context, tokens_per_s)
-        room = np.array([min(self._itl_batch(c, context), self._held(context)) for c in self.classes])
-        return np.asarray(ndtr((room + 0.5 - batch) / spread))
+        held = self._held(context)
+        step, limits = self.model.step, [c.profile.slo.itl for c in self.classes]
+        return LoadedDecode(
+            model=self.model,
+            tokens_per_s=total,
+            context=context,
+            held=held,
+            room=np.array([min(step.largest_batch(itl, context), held) for itl in limits]),
+            dispersion=self._dispersion(tokens_per_s),
+        )
 
-    def busy_replicas(self, tokens_per_s: FloatArray) -> float:
-        """Return the replicas whose largest batch would just generate the load (``Stage``)."""
-        total = float(tokens_per_s.sum())
-        if total <= 0:
-            return 0.0
-        context = self._context(tokens_per_s)
-        most = self._held(context)
-        return total * float(self.model.step.step_s(most, most * context)) / most
+    def reachable(self) -> FloatArray:
+        """Return 1 for each class whose limit at least a sequence alone on a replica keeps (``Stage``)."""
+        alone = [self.model.step.largest_batch(c.profile.slo.itl, c.context_tokens) >= 1.0 for c in self.classes]
+        return np.array(alone, dtype=np.float64)
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
         """Return whether step time, KV memory or the engine's limit of sequences is reached first (``Stage``)."""
         context = self._context(tokens_per_s)
         limits = {
-            Code.ITL_AT_RISK: min(self._itl_batch(c, context) for c in self.classes),
+            Code.ITL_AT_RISK: min(self.model.step.largest_batch(c.profile.slo.itl, context) for c in self.classes),
             Code.KV_FULL: admission.KV_MARGIN * self.model.limits.kv_capacity_tokens / context,
             Code.SEQUENCES_FULL: float(self.model.limits.max_sequences),
         }
@@ -148,38 +187,70 @@ class DecodeStage:
         own = np.array([c.context_tokens for c in self.classes])
         return max(1.0, float(own @ tokens_per_s) / total) if total > 0 else max(1.0, float(own.mean()))
 
-    def _itl_batch(self, traffic: TrafficClass, context: float) -> float:
-        return self.model.step.largest_batch(traffic.profile.slo.itl, context)
-
     def _held(self, context: float) -> float:
         """Return how many sequences of a context a replica can hold at most."""
         limits = self.model.limits
-        return max(1.0, min(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences)))
+        held = min(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences))
+        return max(1.0, held)
 
-    def _running(self, tokens_per_s: float, context: float) -> float:
-        """Return the batch at which one replica generates so many tokens per second; inf where none does.
+    def _dispersion(self, tokens_per_s: FloatArray) -> float:
+        """Return how much more the number of running requests varies than Poisson: half of what arrivals do."""
+        total = float(tokens_per_s.sum())
+        own = np.array([(1.0 + c.burstiness) / 2.0 for c in self.classes])
+        return float(own @ tokens_per_s) / total if total > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDecode:
+    """Decode replicas under one load."""
+
+    model: ReplicaModel
+    tokens_per_s: float
+    context: float
+    held: float  # sequences that memory and engine allow on a replica
+    room: FloatArray  # sequences on a replica with which each class keeps its limit
+    dispersion: float
+
+    @property
+    def busy_replicas(self) -> float:
+        """Return the replicas whose largest batch would just generate the load (``Loaded``)."""
+        step_s = float(self.model.step.step_s(self.held, self.held * self.context))
+        return self.tokens_per_s * step_s / self.held
+
+    def attainment(self, replicas: int) -> FloatArray:
+        """Return the share of each class's requests whose mean ITL stays inside its limit (``Loaded``)."""
+        if self.tokens_per_s <= 0:
+            return np.ones(len(self.room))
+        rate = self.tokens_per_s / replicas
+        batch = self._running(rate)
+        if not batch < math.inf:
+            return np.zeros(len(self.room))
+        return np.asarray(ndtr((self.room + 0.5 - batch) / self._spread(batch, rate)))
+
+    @property
+    def _slope_s(self) -> float:
+        return self.model.step.per_sequence_s + self.model.step.per_kv_token_s * self.context
+
+    def _running(self, rate: float) -> float:
+        """Return the batch at which one replica generates ``rate`` tokens per second; inf where none does.
 
         Fixed point of ``batch = rate * step(batch)``: unique, because the step is convex in the batch.
         """
         step = self.model.step
-        slope = step.per_sequence_s + step.per_kv_token_s * context
-        batch = _fixed_point(step.base_s, slope, tokens_per_s)
+        batch = _fixed_point(step.base_s, self._slope_s, rate)
         if batch > step.knee_sequences:
             extra = step.per_sequence_beyond_knee_s
-            batch = _fixed_point(step.base_s - extra * step.knee_sequences, slope + extra, tokens_per_s)
+            batch = _fixed_point(step.base_s - extra * step.knee_sequences, self._slope_s + extra, rate)
         return batch
 
-    def _spread(self, batch: float, tokens_per_s: float, context: float, mix: FloatArray) -> float:
+    def _spread(self, batch: float, rate: float) -> float:
         """Return the standard deviation of the batch that a request sees on average over its life.
 
-        Running requests fluctuate like those of an infinite-server queue, a bursty stream half as much again as its
-        dispersion says; a slower step keeps requests longer and so adds to its own cause; averaging over one's own
-        life of about one correlation time takes a quarter off the variance.
+        Running requests fluctuate like those of an infinite-server queue; a slower step keeps requests longer and so
+        adds to its own cause; averaging over one's own life of about one correlation time takes a quarter off.
         """
-        slope = self.model.step.per_sequence_s + self.model.step.per_kv_token_s * context
-        feedback = 1.0 / max(0.05, 1.0 - tokens_per_s * slope)
-        dispersion = float(np.array([(1.0 + c.burstiness) / 2.0 for c in self.classes]) @ mix) / float(mix.sum())
-        return math.sqrt(max(0.25, 0.74 * batch * dispersion * feedback))
+        feedback = 1.0 / max(0.05, 1.0 - rate * self._slope_s)
+        return math.sqrt(max(0.25, 0.74 * batch * self.dispersion * feedback))
 
 
 def _fixed_point(base_s: float, slope_s: float, tokens_per_s: float) -> float:

@@ -10,6 +10,7 @@ from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code
 from autoscaler.domain.signal import Missing
+from autoscaler.domain.units import Seconds
 from autoscaler.plan import sizing, traffic
 from autoscaler.plan.capacity import DecodeStage, PrefillStage, Stage
 from autoscaler.plan.situation import Knowledge, Situation
@@ -39,7 +40,7 @@ def of_role(situation: Situation, role: Role) -> Mapping[str, Need]:
 
 def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Need:
     known = situation.knowledge[variant.name]
-    stage, goals = _stage(variant.role, known, classes), _goals(classes)
+    stage, goals = _stage(variant.role, known, classes, situation.window), _goals(classes)
     soon = traffic.levels(variant.role, situation.soon, situation.demands)
     later = traffic.levels(variant.role, known.lead, situation.demands)
     queued = _backlog(situation, variant.role, stage, classes, soon, known)
@@ -56,11 +57,11 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     return Need(lower=present.replicas, wanted=wanted, upper=max(wanted.replicas, need(highest).replicas))
 
 
-def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass]) -> Stage:
+def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass], window: Seconds) -> Stage:
     if role is Role.DECODE:
         return DecodeStage(known.model, classes)
     first_step_s = min(c.profile.slo.itl for c in classes)  # decode is sized to keep it
-    return PrefillStage(known.model, classes, first_step_s, hands_over=role is Role.PREFILL)
+    return PrefillStage.of(known.model, classes, first_step_s, window, hands_over=role is Role.PREFILL)
 
 
 def _goals(classes: Sequence[TrafficClass]) -> FloatArray:
@@ -79,7 +80,7 @@ def _backlog(
     pods = situation.ready_pods(role)
     per_request = _tokens_per_request(role, classes, load)
     queued = _waiting(situation.observed.engines, pods) * per_request
-    served_per_s = len(pods) * total / max(1e-9, stage.busy_replicas(load))
+    served_per_s = len(pods) * total / max(1e-9, stage.under(load).busy_replicas)
     left = queued + (total - served_per_s) * known.lead
     return max(0.0, min(left, queued + total * known.lead)) / known.startup / total if queued > 0 else 0.0
 

@@ -32,6 +32,7 @@ class Situation:
     demand: Demand
     knowledge: Mapping[str, Knowledge]  # by variant name
     soon: Seconds  # the nearest horizon of the demand: served by what is there
+    window: Seconds  # how long a decision's capacity has to do, from each horizon on
 
     @property
     def demands(self) -> tuple[ProfileDemand, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.reason import Code, Evidence
-from autoscaler.plan.capacity import Stage
+from autoscaler.plan.capacity import DecodeStage, Loaded, Stage
 from autoscaler.plan.traffic import LEVEL_WEIGHTS, Levels, TrafficClass
 
 FloatArray = NDArray[np.float64]
@@ -28,10 +28,20 @@ class Requirement:
     evidence: Evidence
 
 
-def expected_attainment(stage: Stage, replicas: int, levels: Levels) -> FloatArray:
-    """Return the share of each class's requests inside its limit, averaged over the levels that may come."""
-    each = np.array([stage.attainment(replicas, level) for level in levels.tokens_per_s])
-    return np.asarray(LEVEL_WEIGHTS @ each)
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A stage under every level of load that may come."""
+
+    loaded: tuple[Loaded, ...]
+
+    @classmethod
+    def of(cls, stage: Stage, levels: Levels) -> "Outlook":
+        """Put a stage under each level."""
+        return cls(tuple(stage.under(level) for level in levels.tokens_per_s))
+
+    def attainment(self, replicas: int) -> FloatArray:
+        """Return the share of each class's requests inside its limit, averaged over the levels."""
+        return np.asarray(LEVEL_WEIGHTS @ np.array([loaded.attainment(replicas) for loaded in self.loaded]))
 
 
 def requirement(
@@ -49,21 +59,27 @@ def requirement(
     load = levels.expected_tokens_per_s
     if not load.any():
         return Requirement(0, Code.NO_LOAD, "", {})
-    reachable = expected_attainment(stage, 16 * most, levels)
-    within = np.minimum(goals, reachable - OUT_OF_REACH)
-    least = min(most, max(1, math.floor(stage.busy_replicas(levels.median_tokens_per_s))))
-    replicas = _smallest(lambda n: bool(np.all(expected_attainment(stage, n, levels) >= within)), least, most)
-    tightest = _tightest(stage, replicas, levels, within)
+    outlook = Outlook.of(stage, levels)
+    within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
+    least = min(most, max(1, math.floor(outlook.loaded[0].busy_replicas)))
+    replicas = _smallest(lambda count: bool(np.all(outlook.attainment(count) >= within)), least, most)
+    tightest = int(np.argmin(outlook.attainment(max(1, replicas - 1)) - within))  # whom one less would hurt first
     evidence: Evidence = {
         "profile": classes[tightest].profile.name,
+        "limit_s": _limit_s(stage, classes[tightest]),
         "horizon_s": float(levels.horizon),
         "tokens_per_s": float(load.sum()),
         "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
-        "busy_replicas": stage.busy_replicas(load),
-        "attainment": float(expected_attainment(stage, replicas, levels)[tightest]),
+        "busy_replicas": stage.under(load).busy_replicas,
+        "attainment": float(outlook.attainment(replicas)[tightest]),
         "goal": float(goals[tightest]),
     }
     return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence)
+
+
+def _limit_s(stage: Stage, traffic: TrafficClass) -> float:
+    slo = traffic.profile.slo
+    return float(slo.itl if isinstance(stage, DecodeStage) else slo.ttft)
 
 
 def _smallest(enough: Callable[[int], bool], least: int, most: int) -> int:
@@ -75,9 +91,3 @@ def _smallest(enough: Callable[[int], bool], least: int, most: int) -> int:
         middle = (low + bound) // 2
         low, bound = (low, middle) if enough(middle) else (middle + 1, bound)
     return low
-
-
-def _tightest(stage: Stage, replicas: int, levels: Levels, goals: FloatArray) -> int:
-    """Return the index of the class that one replica less would hurt first."""
-    fewer = expected_attainment(stage, max(1, replicas - 1), levels)
-    return int(np.argmin(fewer - goals))

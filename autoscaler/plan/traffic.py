@@ -17,7 +17,7 @@ from autoscaler.domain.units import Seconds
 FloatArray = NDArray[np.float64]
 
 # Requests of a class by length: bins of the length distribution, finer where long prompts decide who misses.
-_LENGTH_BINS = np.array([0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97, 0.99, 1.0])
+_LENGTH_BINS = np.array([0.0, 0.5, 0.8, 0.93, 0.98, 1.0])
 LENGTH_WEIGHTS: FloatArray = np.diff(_LENGTH_BINS)
 _LENGTH_SCORES: FloatArray = ndtri((_LENGTH_BINS[:-1] + _LENGTH_BINS[1:]) / 2)
 

@@ -1,0 +1,1 @@
+"""Our decider as a policy of the independent referee."""

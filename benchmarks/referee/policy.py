@@ -1,0 +1,229 @@
+"""The production Decider as a policy of the referee: gateway counts become profile loads, its engines a fleet.
+
+Timing of engines enters only as a controller could know it: a physics prior of accelerator and model, corrected online
+by the forward passes that the engines report. The referee's own table is never read.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autoscaler.decider import Decider
+from autoscaler.domain.fleet import Pod, PodState, Workload
+from autoscaler.domain.observation import EngineLoad, ModelObservation, Moments, Observation, ProfileLoad
+from autoscaler.domain.policy import Behavior, Mode, ScalingRules, SLOPolicy
+from autoscaler.domain.pool import Role, ScaleTarget, Variant
+from autoscaler.domain.profile import RequestProfile
+from autoscaler.domain.signal import GapReason, Missing, Signal
+from autoscaler.domain.slo import SLO
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.performance.accelerators import accelerator
+from autoscaler.performance.prior import Prior, Serving, physics_prior
+from autoscaler.performance.shapes import built_in
+from autoscaler.performance.step import Handover
+
+TICK_MS = 5_000.0
+POLICY = "referee/model"
+ROLES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
+LENGTH_MEMORY_S = 600.0
+RARE = 1e-6  # requests per second: the one pass that is reported teaches as a prompt that came alone
+
+
+@dataclass(slots=True)
+class Lengths:
+    """First two moments of a token count, from sums over ticks: sum of n lengths varies n times as much as one."""
+
+    count: float = 0.0
+    total: float = 0.0
+    scatter: float = 0.0  # sum over ticks of (sum - n * mean)^2 / n
+    ticks: float = 0.0
+
+    def add(self, number: int, total: float, dt: float) -> None:
+        keep = math.exp(-dt / LENGTH_MEMORY_S)
+        self.count, self.total = self.count * keep, self.total * keep
+        self.scatter, self.ticks = self.scatter * keep, self.ticks * keep
+        if number <= 0:
+            return
+        if self.count > 0:
+            self.scatter += (total - number * self.total / self.count) ** 2 / number
+            self.ticks += 1
+        self.count, self.total = self.count + number, self.total + total
+
+    def moments(self, at: Instant) -> Signal[Moments]:
+        if self.count <= 0:
+            return Missing(GapReason.ABSENT, at)
+        mean = self.total / self.count
+        variance = self.scatter / self.ticks if self.ticks >= 5 else mean**2
+        return Moments(mean, mean**2 + variance)
+
+
+@dataclass(slots=True)
+class ProfileCounts:
+    """What the gateway told of one profile so far."""
+
+    input: Lengths = field(default_factory=Lengths)
+    output: Lengths = field(default_factory=Lengths)
+
+    def load(self, profile: str, counts: Mapping[str, int], dt: float, at: Instant, fresh: float) -> ProfileLoad:
+        self.input.add(counts["requests"], counts["input_tokens"], dt)
+        self.output.add(counts.get("completed", 0), counts.get("output_tokens", 0), dt)
+        rate, prompt = counts["requests"] / dt, counts["input_tokens"] / dt
+        output, absent = self.output.moments(at), Missing(GapReason.ABSENT, at)
+        return ProfileLoad(
+            profile=profile,
+            requests_per_second=rate,
+            prompt_tokens_per_second=prompt,
+            uncached_prompt_tokens_per_second=prompt * fresh,
+            output_tokens_per_second=output if isinstance(output, Missing) else rate * output.mean,
+            prompt_tokens=self.input.moments(at),
+            output_tokens=output,
+            ttft=absent,
+            itl=absent,
+            queued_requests=0.0,
+        )
+
+
+class RefereePolicy:
+    """Translates between the referee and a Decider."""
+
+    def __init__(self, scenario: Any) -> None:  # noqa: ANN401 - the referee's Scenario, of a package that has no types
+        self.policy = slo_policy(scenario)
+        self.decider = Decider([self.policy], {POLICY: priors(scenario)}, period=Seconds(TICK_MS / 1000))
+        self.kv_tokens = float(scenario.engine["num_gpu_blocks"] * scenario.engine["block_size"])
+        self.counts = {name: ProfileCounts() for name in scenario.slo}
+        self.hit_rate = 0.0
+        self.seen: dict[str, Instant] = {}
+        self.served: dict[str, Instant] = {}
+
+    def initial_tick_ms(self) -> float:
+        """Return the time of the first tick."""
+        return TICK_MS
+
+    def on_tick(self, snapshot: dict[str, Any]) -> dict[str, float | int | None]:
+        """Decide once."""
+        observation = self.observe(snapshot)
+        plan = self.decider.decide(observation).models[POLICY]
+        wanted = {name: variant.target for name, variant in plan.variants.items()}
+        return {
+            "target_prefill": wanted["prefill"],
+            "target_decode": wanted["decode"],
+            "next_tick_ms": snapshot["now_ms"] + TICK_MS,
+        }
+
+    def observe(self, snapshot: dict[str, Any]) -> Observation:
+        """Return the snapshot in our terms."""
+        at = Instant(snapshot["now_ms"] / 1000)
+        traffic = snapshot["traffic"]
+        dt = traffic["duration_s"] or TICK_MS / 1000
+        if traffic["hit_rate_count"]:
+            self.hit_rate += min(1.0, dt / 60.0) * (traffic["avg_kv_hit_rate"] - self.hit_rate)
+        loads = {
+            name: self.counts[name].load(name, counts, dt, at, 1.0 - self.hit_rate)
+            for name, counts in snapshot["gateway"].items()
+        }
+        fleet = {pool: self._workload(snapshot, pool, at) for pool in ROLES}
+        engines = {
+            f"{pool}-{row['worker_id']}": self._engine(row, pool, at)
+            for pool in ROLES
+            for row in snapshot[f"{pool}_fpm_snapshots"]
+        }
+        idle = {pod.name for workload in fleet.values() for pod in workload.in_state(PodState.READY)} - engines.keys()
+        engines |= {name: idle_engine(name, self.kv_tokens, at) for name in idle}
+        return Observation(at, {POLICY: ModelObservation(POLICY, loads, fleet, engines, 0.0)})
+
+    def _workload(self, snapshot: dict[str, Any], pool: str, at: Instant) -> Workload:
+        pods = []
+        for state, listed in (
+            (PodState.READY, "active"),
+            (PodState.STARTING, "starting"),
+            (PodState.DRAINING, "draining"),
+        ):
+            for worker in snapshot[f"{listed}_{pool}_ids"]:
+                name = f"{pool}-{worker}"
+                created = self.seen.setdefault(name, at)
+                ready = self.served.setdefault(name, at) if state is PodState.READY else self.served.get(name)
+                pods.append(Pod(name, pool, state, created, scheduled=created, ready_since=ready))
+        return Workload(pool, snapshot[f"non_draining_{pool}_count"], tuple(pods))
+
+    def _engine(self, row: dict[str, Any], pool: str, at: Instant) -> EngineLoad:
+        decode = pool == "decode"
+        absent = Missing(GapReason.ABSENT, at)
+        batch = row["num_decode_requests"] if decode else row["num_prefill_requests"]
+        wall = row["wall_time"]
+        return EngineLoad(
+            pod=f"{pool}-{row['worker_id']}",
+            running=float(batch),
+            waiting=float(row["num_queued_decode"] if decode else row["num_queued_prefill"]),
+            deferred=0.0,
+            kv_use_ratio=row["sum_decode_kv_tokens"] / self.kv_tokens,
+            kv_capacity_tokens=self.kv_tokens,
+            prompt_tokens_per_second=absent,
+            computed_prompt_tokens_per_second=row["sum_prefill_tokens"] * RARE if not decode else absent,
+            output_tokens_per_second=batch / wall if wall and decode else absent,
+            requests_per_second=RARE if not decode else absent,
+            itl_mean_s=wall if decode and batch else absent,
+            prefill_mean_s=wall if not decode and batch else absent,
+            queue_mean_s=absent,
+            ttft_mean_s=absent,
+            preemptions_per_second=absent,
+            newest_sample=at,
+        )
+
+
+def idle_engine(pod: str, kv_tokens: float, at: Instant) -> EngineLoad:
+    """Return what an engine reports that has not run a pass yet."""
+    absent = Missing(GapReason.ABSENT, at)
+    return EngineLoad(pod, 0.0, 0.0, 0.0, 0.0, kv_tokens, 0.0, 0.0, 0.0, 0.0, absent, absent, absent, absent, 0.0, at)
+
+
+def slo_policy(scenario: Any) -> SLOPolicy:  # noqa: ANN401
+    """Return the scenario's promises and bounds as a policy."""
+    profiles = tuple(
+        RequestProfile(name, SLO(Seconds(slo.ttft_ms / 1000), Seconds(slo.itl_ms / 1000), 0.99))
+        for name, slo in scenario.slo.items()
+    )
+    price = scenario.gpu_per_replica * scenario.price_per_gpu_hour
+    variants = tuple(
+        Variant(
+            name=pool,
+            role=role,
+            target=ScaleTarget("referee", "apps/v1", "Deployment", pool),
+            accelerator=scenario.engine["accelerator"],
+            accelerators_per_replica=scenario.gpu_per_replica,
+            cost_per_replica_hour=price,
+            min_replicas=1,
+            max_replicas=scenario.max_replicas,
+        )
+        for pool, role in ROLES.items()
+    )
+    instant = ScalingRules(Seconds(0.0))
+    return SLOPolicy(
+        "model", "referee", scenario.engine["model"], profiles, variants, Mode.AUTO, behavior=Behavior(instant, instant)
+    )
+
+
+def make_policy(scenario: Any) -> RefereePolicy:  # noqa: ANN401
+    """Build a policy, as the referee calls it."""
+    return RefereePolicy(scenario)
+
+
+def priors(scenario: Any) -> dict[str, Prior]:  # noqa: ANN401
+    """Return what data sheets and the model's shape say of a replica; sizes of caches as the engine announces them."""
+    engine = scenario.engine
+    model, _, precision = engine["model"].partition(" ")
+    serving = Serving(
+        tensor_parallel=scenario.gpu_per_replica,
+        weight_bits=8 if precision == "FP8" else 16,
+        kv_bits=8 if precision == "FP8" else 16,
+        max_sequences=engine["max_num_seqs"],
+        max_batched_tokens=engine["max_num_batched_tokens"],
+        block_tokens=engine["block_size"],
+    )
+    prior = physics_prior(accelerator(engine["accelerator"]), built_in(model), serving)
+    link = engine["kv_transfer_gbytes_per_s"] * 1e9
+    moved = Handover(0.0, engine["kv_bytes_per_token"] / link if link else 0.0)
+    limits = replace(prior.model.limits, kv_capacity_tokens=float(engine["num_gpu_blocks"] * engine["block_size"]))
+    known = replace(prior, model=replace(prior.model, handover=moved, limits=limits))
+    return dict.fromkeys(ROLES, known)
