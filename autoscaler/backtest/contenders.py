@@ -67,7 +67,7 @@ class Contender:
 
 def _ours(scene: Scene, _: float, knob: float) -> Decides:
     policy = promising(scene.policy, knob)
-    return Decider([policy], {policy.key: scene.models}, period=Seconds(15.0))
+    return Decider([policy], {policy.key: scene.priors}, period=Seconds(15.0))
 
 
 def promising(policy: SLOPolicy, misses: float) -> SLOPolicy:

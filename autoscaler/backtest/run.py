@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import joblib
 
@@ -15,6 +16,8 @@ from autoscaler.backtest.score import Score, score
 from autoscaler.backtest.timeline import Noted, Timeline, timeline
 from autoscaler.errors import InputError
 from autoscaler.simulate.run import Run, fly
+
+T = TypeVar("T")
 
 Told = Callable[[int, int, float], None]
 """Is told how many flights are done, of how many, and the seconds still to go."""
@@ -81,19 +84,19 @@ def one(scene: Scene, flight: Flight) -> tuple[Run, Noted]:
     return fly(world, notes, period=player.period, horizon=scene.horizon), notes
 
 
-def sweep(
-    scene: Scene,
-    flights: Sequence[Flight],
+def over(
+    work: Callable[..., T],
+    cells: Sequence[tuple[object, ...]],
     *,
     workers: int | None = None,
     backend: str = "loky",
     told: Told | None = None,
-) -> list[Flown]:
-    """Fly every cell; the order of the results is that of the flights, whatever the workers do.
+) -> Iterator[T]:
+    """Yield ``work(*cell)`` for every cell; the order is that of the cells, whatever the workers do.
 
     Args:
-        scene: what all fly through.
-        flights: the cells.
+        work: a function that can be sent to another process.
+        cells: its arguments.
         workers: processes; all cores by default. A Dask cluster has as many as it has.
         backend: one of ``BACKENDS``; dask uses the cluster at $DASK_SCHEDULER_ADDRESS, else one on this machine.
         told: hears of the progress.
@@ -101,18 +104,6 @@ def sweep(
     Raises:
         InputError: another backend, or one whose packages are not installed.
     """
-    return list(over(flown, [(scene, flight) for flight in flights], workers=workers, backend=backend, told=told))
-
-
-def over(
-    work: Callable[..., Flown],
-    cells: Sequence[tuple[object, ...]],
-    *,
-    workers: int | None = None,
-    backend: str = "loky",
-    told: Told | None = None,
-) -> Iterator[Flown]:
-    """Yield ``work(*cell)`` for every cell, in order, done in parallel."""
     begun = time.monotonic()
     count = min(workers or os.cpu_count() or 1, max(1, len(cells)))
     with _backend(backend, count):

@@ -10,6 +10,7 @@ from autoscaler.backtest import work
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Seconds
+from autoscaler.performance.prior import Prior
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
 from autoscaler.simulate.fleet import Supply
@@ -30,12 +31,17 @@ class Scene:
 
     policy: SLOPolicy
     trace: Trace
-    models: Mapping[str, ReplicaModel]  # by variant
+    priors: Mapping[str, Prior]  # by variant: how fast its replicas are, and how far the product trusts it
     initial: Mapping[str, int]  # replicas ready at the start, by variant
     startup_spread: float = 1.2  # p90 over median of start-up times
     failing_share: float = 0.0  # of starts
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     peers_drain: bool = False  # give peers a drain that they do not have
+
+    @property
+    def models(self) -> dict[str, ReplicaModel]:
+        """Return how fast a replica of each variant is in the tunnel."""
+        return {name: prior.model for name, prior in self.priors.items()}
 
     @property
     def horizon(self) -> Seconds:
@@ -67,11 +73,17 @@ def redrawn(trace: Trace, seed: int) -> Trace:
 
 
 def scene_of(
-    policy: SLOPolicy, trace: Trace, models: Mapping[str, ReplicaModel], *, settings: ClusterSettings | None = None
+    policy: SLOPolicy,
+    trace: Trace,
+    priors: Mapping[str, Prior],
+    *,
+    settings: ClusterSettings | None = None,
+    peers_drain: bool = False,
 ) -> Scene:
     """Return the scene of a policy and a trace, with the fleet that everyone starts with."""
     chosen = settings or ClusterSettings()
-    scene = Scene(policy, checked(trace), models, {v.name: v.min_replicas for v in policy.variants}, settings=chosen)
+    least = {v.name: v.min_replicas for v in policy.variants}
+    scene = Scene(policy, checked(trace), priors, least, settings=chosen, peers_drain=peers_drain)
     return replace(scene, initial=sized(scene, use=INITIAL_USE, first_s=INITIAL_WINDOW_S))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import policy, recommend, run
+from autoscaler.cli import backtest, policy, recommend, run
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=recommend.EPILOG)(recommend.recommend)
+app.command(epilog=backtest.EPILOG)(backtest.backtest)
 app.add_typer(policy.app)
 
 
