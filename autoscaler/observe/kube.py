@@ -52,7 +52,7 @@ class KubeFleet:
         }
         self._owners = {namespace: Owners(session, namespace) for namespace in self._pods}
         self._scales = Scales(session)
-        self._absent: dict[ScaleTarget, Instant] = {}  # since when a target is looked for in vain
+        self._lost: dict[ScaleTarget, Instant] = {}  # since when a target is looked at in vain
 
     @property
     def copies(self) -> tuple[Copy[SeenTarget] | Copy[SeenPod], ...]:
@@ -100,15 +100,20 @@ class KubeFleet:
         if gap := _gap(copy, now):
             return gap
         found = copy.objects.get(target.name)
-        if found is None and (flaw := copy.unreadable.get(target.name)):
-            return Missing(GapReason.INCONSISTENT, now, f"{target} is not as expected: {flaw}")
         if found is None:
-            return Missing(GapReason.ABSENT, self._absent.setdefault(target, now), f"{target} does not exist")
-        self._absent.pop(target, None)
+            flaw = copy.unreadable.get(target.name)
+            detail = f"is not as expected: {flaw}" if flaw else "does not exist"
+            return self._without(
+                target, now, GapReason.INCONSISTENT if flaw else GapReason.ABSENT, f"{target} {detail}"
+            )
         size = found.size or await self._scales.of(target, found.version)
         if isinstance(size, KubeReadError):
-            return Missing(GapReason.UNREACHABLE, now, str(size))
+            return self._without(target, now, GapReason.UNREACHABLE, str(size))
+        self._lost.pop(target, None)
         return Sized(found, size)
+
+    def _without(self, target: ScaleTarget, now: Instant, reason: GapReason, detail: str) -> Missing:
+        return Missing(reason, self._lost.setdefault(target, now), detail)
 
     async def _attributed(self, namespace: str, sized: Mapping[ScaleTarget, Signal[Sized]]) -> Attribution:
         claims = [

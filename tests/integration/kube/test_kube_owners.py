@@ -9,6 +9,8 @@ import pytest
 from autoscaler.act.kube import KubeActuator
 from autoscaler.domain.fleet import Workload
 from autoscaler.domain.record import Result
+from autoscaler.domain.signal import GapReason
+from autoscaler.domain.units import Instant
 from tests.integration.kube import stage
 from tests.servers.control_plane import CONTROLLER_AUTO, ApiError, ControlPlane, eventually
 
@@ -183,3 +185,28 @@ def test_without_the_right_to_read_replica_sets_pods_are_found_by_selector(
     asyncio.run(play())
     denied = [event for event in control_plane.audit_events(CONTROLLER_AUTO) if event.code == 403]
     assert len([event for event in denied if event.namespace == namespace]) <= 2, "remembered, not asked every time"
+
+
+@pytest.mark.usefixtures("group_kind")
+def test_a_scale_that_may_not_be_read_is_a_gap_with_its_verb_and_its_begin(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    follow = ["list", "watch"]
+    rules = [
+        {"apiGroups": [GROUP], "resources": ["leaderworkersets"], "verbs": follow},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": follow},
+    ]
+    control_plane.grant(CONTROLLER_AUTO, rules, namespace=namespace)
+    body = {"apiVersion": LWS[0], "kind": LWS[1], "metadata": {"name": "decode"}, "spec": {"replicas": 1}}
+    control_plane.request("POST", LWS_PATH.format(namespace=namespace), body)
+
+    async def play() -> None:
+        policy = stage.policy(namespace, stage.variant("decode", namespace, kind=LWS))
+        async with stage.fleet(control_plane.kubeconfig(CONTROLLER_AUTO), policy) as fleet:
+            for later in (0.0, 15.0):
+                gap = stage.missing(await stage.view(fleet, Instant(stage.NOW + later)))
+                assert gap is not None
+                assert (gap.reason, gap.since) == (GapReason.UNREACHABLE, stage.NOW)
+                assert f'grant verb "get" on "leaderworkersets/scale" of API group "{GROUP}"' in gap.detail
+
+    asyncio.run(play())
