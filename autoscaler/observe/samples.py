@@ -109,6 +109,11 @@ class Histogram:
                 inside += rate * (limit - low) / (high - low)
         return inside / self.total
 
+    def guessed_at(self, limit: float) -> float:
+        """Return the share of observations in the bucket that ``limit`` divides: of these one can only guess."""
+        divided = math.fsum(rate for low, high, rate in self.buckets() if low < limit < high)
+        return divided / self.total
+
     def moments(self, mean: float) -> Moments:
         """Return the moments around an exactly known mean; the spread comes from the buckets, even inside each.
 

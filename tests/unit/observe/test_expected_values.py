@@ -140,3 +140,15 @@ def test_h200_load_by_profile_is_what_was_sent() -> None:
     assert ttft.mean_s == pytest.approx(sum(waits) / len(waits), rel=0.03)
     assert ttft.p90_s == pytest.approx(waits[int(0.9 * len(waits))], rel=0.05)
     assert ttft.within_slo == pytest.approx(sum(wait <= 2.0 for wait in waits) / len(waits), abs=0.02)
+
+
+def test_h200_itl_inside_a_limit_that_divides_the_pickers_bucket() -> None:
+    """Of all gaps 97 % are inside 30 ms; the picker's bucket from 20 to 40 ms alone would make it 60 %."""
+    recording = load_recording(observing.RECORDING)
+    policy = observing.policy(*observing.BY_FAIRNESS)
+    everything = Windows(fast=Seconds(360.0))
+    observer = ClusterObserver((policy,), recording.source(everything), observing.one_each())
+    load = asyncio.run(observer.observe(Instant(recording.end))).models[policy.key].loads["reasoning"]
+    assert is_present(load.itl)
+    assert load.itl.within_slo == pytest.approx(0.97, abs=0.02)
+    assert "itl" in load.inferred

@@ -62,3 +62,8 @@ def test_the_slope_is_of_the_sum_so_a_new_member_at_zero_adds_nothing() -> None:
     new = [Row({"pod": "b"}, 0.0, Instant(30.0))]
     assert slope([*old, *new]) == pytest.approx(2.0)
     assert slope(old[:1]) is None
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1.0, 0.0), (1.5, 0.6), (3.0, 0.2), (0.5, 0.2)], ids=str)
+def test_how_much_is_guessed_at_a_limit(limit: float, share: float) -> None:
+    assert of(b1=2.0, b2=8.0, binf=10.0).guessed_at(limit) == pytest.approx(share)
