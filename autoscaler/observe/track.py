@@ -84,7 +84,8 @@ class Track:
         if high - low < 2:
             return None
         last = high - 1
-        increase = self._values[last] - self._values[low] + (self._lost[last] - self._lost[low])
+        # a difference of long sums: rounding could make it fall just below zero
+        increase = max(0.0, self._values[last] - self._values[low] + (self._lost[last] - self._lost[low]))
         sampled = self._times[last] - self._times[low]
         typical = sampled / (last - low)
         before = self._times[low] - (at - window)

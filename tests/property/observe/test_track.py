@@ -55,7 +55,7 @@ def test_rate_with_resets_agrees_with_the_definition(
     found = track.rate(Instant(at), Seconds(window))
     assert (found is None) is (expected is None)
     if found is not None:
-        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-7)
         assert found >= 0.0
 
 
@@ -77,7 +77,7 @@ def test_a_series_that_ended_has_no_value_until_it_comes_back(points: list[tuple
     assert track.last(Instant(last + 0.5)) == (last, samples[-1][1])
     assert track.last(Instant(last + 2.0)) is None
     track.append(Instant(last + 3.0), 7.0)
-    assert track.last(Instant(last + 3.0)) == (last + 3.0, 7.0)
+    assert track.last(Instant(last + 3.0)) == pytest.approx((last + 3.0, 7.0))
 
 
 @given(st.lists(st.one_of(values, st.just(math.nan)), min_size=1, max_size=10))
