@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import backtest, policy, recommend, run
+from autoscaler.cli import backtest, policy, recommend, run, simulate
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.command(epilog=backtest.EPILOG)(backtest.backtest)
+app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(policy.app)
 
 
