@@ -24,7 +24,7 @@ class Pod:
     name: str
     variant: str
     state: PodState
-    created: Instant
+    created: Instant  # 0: not known
     uid: str = ""
     scheduled: Instant | None = None  # None: not on a node yet
     ready_since: Instant | None = None  # None: never Ready so far

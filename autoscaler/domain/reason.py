@@ -34,8 +34,8 @@ class Code(StrEnum):
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
     {
-        Code.TTFT_AT_RISK: "sized so that {profile} waits no longer than its TTFT limit of {limit_s:g} s allows",
-        Code.ITL_AT_RISK: "sized so that {profile} keeps its ITL limit of {limit_s:g} s",
+        Code.TTFT_AT_RISK: "with fewer, {profile} would miss its TTFT limit of {limit_s:g} s",
+        Code.ITL_AT_RISK: "with fewer, {profile} would miss its ITL limit of {limit_s:g} s",
         Code.KV_FULL: "sized by KV memory",
         Code.SEQUENCES_FULL: "sized by the engine's limit of sequences",
         Code.BACKLOG: "sized by work that is already queued",

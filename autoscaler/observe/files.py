@@ -21,7 +21,8 @@ class _PodEntry(BaseModel):
 
     name: str = Field(min_length=1)
     state: PodState = PodState.READY
-    created: float = 0.0
+    created: float = Field(default=0.0, ge=0)  # Unix seconds; with both times given, start-up times are learned
+    ready: float | None = Field(default=None, ge=0)
 
 
 class _VariantEntry(BaseModel):
@@ -46,7 +47,7 @@ class FileFleet:
     fleets:
       llm/qwen3-32b:                 # namespace/name of a policy
         prefill-h200: {requested: 2, ready: 2}
-        decode-h200: {pods: [{name: decode-0}, {name: decode-1, state: starting}]}
+        decode-h200: {pods: [{name: decode-0, created: 1795371850, ready: 1795371950}, {name: decode-1, state: starting}]}
     """
 
     def __init__(self, path: Path, policies: Sequence[SLOPolicy]) -> None:
@@ -128,9 +129,14 @@ def _view(policy: SLOPolicy, entries: Mapping[str, _VariantEntry]) -> FleetView:
     return FleetView(MappingProxyType(ordered), names_pods=named)
 
 
+def _pod(variant: str, entry: _PodEntry) -> Pod:
+    ready = None if entry.ready is None else Instant(entry.ready)
+    return Pod(entry.name, variant, entry.state, Instant(entry.created), ready_since=ready)
+
+
 def _workload(variant: str, entry: _VariantEntry) -> Workload:
     if entry.pods is not None:
-        pods = tuple(Pod(p.name, variant, p.state, Instant(p.created)) for p in entry.pods)
+        pods = tuple(_pod(variant, pod) for pod in entry.pods)
     else:
         ready = entry.ready or 0
         pods = tuple(Pod(f"{variant}-{n}", variant, PodState.READY, Instant(0.0)) for n in range(ready))

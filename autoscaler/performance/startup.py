@@ -72,6 +72,8 @@ class StartupModel:
         for pod in pods:
             key = pod.uid or pod.name
             present.add(key)
+            if not pod.created > 0:
+                continue  # nobody knows when it began
             known = starts.get(key)
             if known is not None and known.ready is not None:
                 continue  # later restarts are no starts of a replica

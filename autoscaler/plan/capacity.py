@@ -87,7 +87,11 @@ class PrefillStage:
 
     def _load(self, tokens_per_s: FloatArray) -> queueing.Load:
         """Return what all classes together ask of the replicas: their mixture, weighted by arrivals."""
-        parts = [self._part(c, float(rate)) for c, rate in zip(self.classes, tokens_per_s, strict=True) if rate > 0]
+        parts = [
+            self._part(traffic, float(rate))
+            for traffic, rate in zip(self.classes, tokens_per_s, strict=True)
+            if rate > 0 and traffic.uncached.mean > 0  # a profile that never sent anything has no lengths
+        ]
         arrivals = sum(part.arrivals_per_second for part in parts)
         if arrivals <= 0:
             return queueing.Load(0.0, 1.0, 0.0, 0.0)

@@ -28,6 +28,7 @@ TICK_MS = 5_000.0
 POLICY = "referee/model"
 ROLES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
 LENGTH_MEMORY_S = 600.0
+UNKNOWN = Instant(0.0)
 RARE = 1e-6  # requests per second: the one pass that is reported teaches as a prompt that came alone
 
 
@@ -142,7 +143,7 @@ class RefereePolicy:
         ):
             for worker in snapshot[f"{listed}_{pool}_ids"]:
                 name = f"{pool}-{worker}"
-                created = self.seen.setdefault(name, at)
+                created = self.seen.setdefault(name, UNKNOWN if at <= TICK_MS / 1000 else at)
                 ready = self.served.setdefault(name, at) if state is PodState.READY else self.served.get(name)
                 pods.append(Pod(name, pool, state, created, scheduled=created, ready_since=ready))
         return Workload(pool, snapshot[f"non_draining_{pool}_count"], tuple(pods))
