@@ -6,6 +6,7 @@ python -m examples.h200_pd.demo [--output build/demo]
 import argparse
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ async def replay(recording: Recording, policy: SLOPolicy) -> list[TickRecord]:
 
 
 def phase(at: Instant) -> int:
-    """Return the phase, 1 to 7, that a moment lies in."""
-    return min(PHASES, 1 + int((at - FIRST_PHASE) / PHASE))
+    """Return the phase, 1 to 7, that a moment lies in; the last moment of a phase belongs to it: a tick looks back."""
+    return min(PHASES, max(1, math.ceil((at - FIRST_PHASE) / PHASE - 1e-6)))
 
 
 def timeline(records: list[TickRecord], policy: SLOPolicy) -> list[dict[str, Any]]:
