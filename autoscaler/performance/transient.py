@@ -12,6 +12,8 @@ from autoscaler.performance.queueing import Load
 
 FloatArray = NDArray[np.float64]
 
+NEGLIGIBLE = 1e-9  # busy servers
+
 _MOMENTS = np.array([0.125, 0.375, 0.625, 0.875])  # of the window, at which arrivals are asked how long they wait
 
 
@@ -27,7 +29,7 @@ def waiting_tail(load: Load, servers: int, waits_s: FloatArray, window_s: float)
     Returns:
         Shape (n,), rising with the load and falling with the wait.
     """
-    if load.busy_servers <= 0:
+    if load.busy_servers < NEGLIGIBLE:
         return np.zeros_like(waits_s)
     drift = load.busy_servers / servers - 1.0  # seconds of wait that each second adds
     variance = load.busy_servers * load.service_mean_s * (load.arrival_scv + load.service_scv) / servers**2

@@ -92,7 +92,7 @@ def _waiting(engines: Mapping[str, EngineLoad], pods: set[str]) -> float:
 
 
 def _tokens_per_request(role: Role, classes: Sequence[TrafficClass], tokens_per_s: FloatArray) -> float:
-    means = np.array([(c.output if role is Role.DECODE else c.uncached).mean for c in classes])
+    means = np.array([(c.output if role is Role.DECODE else c.uncached).mean for c in classes], dtype=np.float64)
     requests = np.divide(tokens_per_s, means, out=np.zeros_like(means), where=means > 0)
     return float(tokens_per_s.sum() / requests.sum()) if requests.sum() > 0 else 0.0
 

@@ -94,7 +94,7 @@ def _damped(situation: Situation, name: str, proposal: VariantPlan, memories: Me
         proposal = proposal if kept == proposal.target else proposal.amended(kept, Reason(Code.WITHIN_TOLERANCE))
     result = behavior.damped(
         proposal.target,
-        current=requested,
+        current=min(max(requested, variant.min_replicas), variant.max_replicas),
         bounds=(variant.min_replicas, variant.max_replicas),
         behavior=rules,
         memory=memory,
