@@ -19,8 +19,8 @@ PROBABILITIES = (0.5, 0.9, 0.95, 0.99, 0.995)
 WINDOW = 1440
 """Scores kept: a day of minutes."""
 
-GAMMA = 0.005
-"""Step of adaptation; 0.02 is unstable (forecasting.md: pinball loss up to +11 %)."""
+GAMMA = 0.01
+"""Step of adaptation of P90 (rarer levels: smaller); 0.02 is unstable: pinball loss up to +11 %."""
 
 FEW = 30
 """Below so many scores the empirical quantile says nothing of its own about the tail."""
@@ -73,7 +73,7 @@ class Calibration:
         if len(self.recent) > WINDOW:
             del self.ranked[bisect.bisect_left(self.ranked, self.recent.popleft())]
         for i, (q, offset) in enumerate(zip(PROBABILITIES, offsets, strict=True)):
-            step = GAMMA * min(1.0, 4.0 * (1.0 - q))  # rare misses move rare levels gently
+            step = GAMMA * min(1.0, 10.0 * (1.0 - q))  # rare misses move rare levels gently
             missed = 1.0 if score > offset else 0.0
             adapted = self.misses[i] + step * ((1.0 - q) - missed)
             self.misses[i] = min(max(adapted, 0.02 * (1.0 - q)), 0.5 if q > 0.5 else 0.7)
@@ -105,7 +105,7 @@ class Calibration:
             return tuple(prior)
         blended: list[float] = []
         for i, (q, before) in enumerate(zip(PROBABILITIES, prior, strict=True)):
-            own = len(self.ranked) / (len(self.ranked) + 10.0 * span + 5.0 / (1.0 - q))
+            own = len(self.ranked) / (len(self.ranked) + 5.0 * span + 3.0 / (1.0 - q))
             offset = own * self.offset(i) + (1.0 - own) * before
             blended.append(max(offset, blended[-1]) if blended else offset)
         return tuple(blended)

@@ -1,7 +1,7 @@
 """How good were the forecasts: rolling origins over a recorded series, every forecaster judged alike.
 
-Origins are whole minutes; each forecast sees the past of its origin only, models are retrained once a day on it, and all
-bounds are adaptive conformal (conformal.py). Pure and deterministic.
+Origins are whole minutes; each forecast sees the past of its origin only, models are retrained once a day on it, and
+all bounds are adaptive conformal (conformal.py). Pure and deterministic.
 """
 
 from collections import deque
@@ -19,6 +19,11 @@ from autoscaler.performance.step import FloatArray
 MIXTURE = "mixture"
 REFERENCE = "last-value"
 HORIZONS = (1, 5, 15)
+SCORED = 3 * 1440
+"""Minutes at the end of a long series that are scored."""
+
+CALIBRATED = 1440
+"""Minutes before these in which forecasts are made, weights and bounds adapt; what lies farther back is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,13 @@ def rolling_origin(
         values: load per second of each minute, NaN where there is a gap.
         first: number (Unix time / 60) of the first minute.
         horizons: minutes ahead, each one of ``NODES``.
-        score_from: index of the first origin that counts; default: the later half, at most a week.
+        score_from: index of the first origin that counts; default: the later half, at most three days.
         every: minutes between two origins.
         grain: see ``SeriesForecaster.observe``.
     """
-    start = max(len(values) // 2, len(values) - 7 * 1440) if score_from is None else score_from
+    start = max(len(values) // 2, len(values) - SCORED) if score_from is None else score_from
     origins = np.arange(0, len(values), every)
+    origins = origins[origins >= start - CALIBRATED]
     scored = origins >= start
     forecaster = SeriesForecaster()
     for horizon in horizons:
@@ -70,14 +76,17 @@ def rolling_origin(
     weights: list[FloatArray] = []
     mixed: list[list[tuple[float, tuple[float, ...]]]] = []
     for index, value in enumerate(values):
+        long_ago = index < start - CALIBRATED
         if not np.isnan(value):
-            forecaster.observe(Instant((first + index + 1) * 60.0), float(value), grain)
+            (forecaster.remember if long_ago else forecaster.observe)(
+                Instant((first + index + 1) * 60.0), float(value), grain
+            )
         elif forecaster.last is not None:
             forecaster.pass_over(Instant((first + index + 1) * 60.0))
-        if index % 60 == 59:
+        if index % 60 == 59 and not long_ago:
             for job in forecaster.training_jobs():
                 forecaster.adopt(job.run())
-        if index % every:
+        if long_ago or index % every:
             continue
         opinions = forecaster.council.said(forecaster.memory)
         path = forecaster.council.mixed(opinions, forecaster.memory)

@@ -46,9 +46,8 @@ class Council:
     def turn(self, memory: Memory, completed: int) -> FloatArray:
         """Close one or several minutes: judge what was said of them, ask anew, return the new path."""
         minutes = memory.minutes
-        level = memory.usual
         for minute in range(max(minutes.end - completed, minutes.end - max(NODES)), minutes.end):
-            self.mixture.settle(minute, float(minutes.seen[minute - minutes.first]), level)
+            self.mixture.settle(minute, float(minutes.seen[minute - minutes.first]))
         for expert in self.experts:
             if expert.every and minutes.count >= expert.needs and (minutes.end % expert.every < completed):
                 expert.fit(memory)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast import features
 from autoscaler.forecast.minutes import LONGEST_SAMPLE, Minutes
 from autoscaler.forecast.state import TRANSIENT
 from autoscaler.forecast.trend import TrendBank
@@ -16,6 +17,9 @@ NODES = (1, 2, 5, 10, 15, 30)
 
 OFFSETS = np.array([60.0 * node - 30.0 for node in NODES])
 """Seconds from now to the middle of each node's minute."""
+
+TRAINED = (1, 5, 15)
+"""Horizons with a learned model of their own, in minutes; nodes between are interpolated in logarithms."""
 
 SPANS = (3, 10, 15, 30)
 """Of the exponential averages, in minutes: alpha = 2 / (span + 1) per minute."""
@@ -34,10 +38,11 @@ class Memory:
     minutes: Minutes = field(default_factory=Minutes)
     bank: TrendBank = field(default_factory=TrendBank)
     levels: list[float] = field(default_factory=lambda: [0.0] * len(SPANS))
-    seen_s: list[float] = field(default_factory=lambda: [0.0] * len(SPANS))  # effective time behind each level
+    seen: list[float] = field(default_factory=lambda: [0.0] * len(SPANS))  # share of its span that each level has seen
     samples: deque[tuple[float, float]] = field(default_factory=deque)  # (seconds, rate) of the last minute
     last: Instant | None = None  # time of the newest sample
     outlook: tuple[FloatArray, FloatArray] | None = field(default=None, metadata=TRANSIENT)  # of the bank, at OFFSETS
+    table: tuple[int, float, FloatArray] | None = field(default=None, metadata=TRANSIENT)  # of learned models
     grain: float = 1.0  # load x E[X^2] / E[X] is variance x time of chance arrivals
 
     def add(self, at: Instant, rate: float, grain: float) -> int:
@@ -50,19 +55,22 @@ class Memory:
         self.grain, self.last, self.outlook = grain, at, None
         chance = max(rate, self.bank.level, grain / measured) * grain / measured
         restarted = self.bank.update(dt, rate, chance)
-        self._smooth(measured, rate, restarted=restarted)
+        self._smooth(measured, dt - measured, rate, restarted=restarted)
         return self.minutes.add(since, at, rate)
 
-    def _smooth(self, dt: float, rate: float, *, restarted: bool) -> None:
+    def _smooth(self, dt: float, gap: float, rate: float, *, restarted: bool) -> None:
+        if gap > 0.0:
+            self.samples.clear()
         if restarted:  # what was before the shift says nothing about the level after it
-            self.seen_s = [min(seen, dt) for seen in self.seen_s]
+            self.seen = [0.0] * len(SPANS)
             self.levels = [rate] * len(SPANS)
             self.samples.clear()
         for i, span in enumerate(SPANS):
             fade = 1.0 - 2.0 / (span + 1)
             kept = fade ** (dt / 60.0)
-            self.seen_s[i] = self.seen_s[i] * kept + (1.0 - kept)
-            self.levels[i] += (rate - self.levels[i]) * (1.0 - kept) / self.seen_s[i]
+            # time that was not seen makes what was seen before it count less
+            self.seen[i] = self.seen[i] * fade ** (gap / 60.0) * kept + (1.0 - kept)
+            self.levels[i] += (rate - self.levels[i]) * (1.0 - kept) / self.seen[i]
         self.samples.append((dt, rate))
         held = sum(seconds for seconds, _ in self.samples)
         while len(self.samples) > 1 and held - self.samples[0][0] >= 60.0 - 1e-6:
@@ -78,6 +86,13 @@ class Memory:
         if self.outlook is None:
             self.outlook = self.bank.ahead(OFFSETS)
         return self.outlook
+
+    def features(self, offset: float) -> FloatArray:
+        """Return the newest minute's features, a row per horizon of ``TRAINED``; all learned models share them."""
+        if self.table is None or self.table[:2] != (self.minutes.end, offset):
+            table = features.newest(self.minutes.whole, self.minutes.first, np.array(TRAINED), offset)
+            self.table = (self.minutes.end, offset, table)
+        return self.table[2]
 
     @property
     def usual(self) -> float:

@@ -2,7 +2,7 @@
 
     w_k ~ exp(-eta * (loss_k / min_j loss_j - 1)),   then a fixed share for all       (Herbster and Warmuth 1998)
 
-The loss is discounted over two half-lives and the weights of both are averaged: the short one turns within the hour,
+The loss is discounted over two half-lives and the weights of both are averaged: the short one turns within hours,
 the long one does not follow noise. A loss counts when its minute has come, never before.
 """
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from autoscaler.forecast.memory import NODES
 from autoscaler.performance.step import FloatArray
 
-HALF_LIVES = (40.0, 480.0)
+HALF_LIVES = (240.0, 2880.0)
 """Minutes after which a loss counts half."""
 
-ETA = 8.0
+ETA = 24.0
 SHARE = 0.03
 DOUBT = 10.0
 """So many minutes of losses are taken from the priors, so that the first few decide little."""
@@ -55,12 +55,12 @@ class Mixture:
         self.waiting[minute % SLOTS] = forecasts
         self._weigh(~np.isnan(forecasts))
 
-    def settle(self, minute: int, came: float, scale: float) -> None:
-        """Take in the load of a minute, in shares of ``scale``; a gap (NaN) settles nothing."""
+    def settle(self, minute: int, came: float) -> None:
+        """Take in the load of a minute; a gap (NaN) settles nothing."""
         slots = (minute + 1 - LEAD) % SLOTS
         issued = self.waiting[slots, :, np.arange(len(NODES))].T
         if not math.isnan(came):
-            losses = np.abs(issued - came) / scale
+            losses = np.abs(issued - came)
             known = ~np.isnan(losses)
             for i, half_life in enumerate(HALF_LIVES):
                 kept = 0.5 ** (1.0 / half_life)

@@ -3,16 +3,20 @@
 Pure and deterministic: "now" is an argument, the state is explicit and can be written down and taken up again.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import numpy as np
 
 from autoscaler.domain.demand import Demand, ProfileDemand, RateForecast
 from autoscaler.domain.observation import Moments, ProfileLoad
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
+from autoscaler.forecast.learned import Model, TrainingJob
 from autoscaler.forecast.memory import USUAL
 from autoscaler.forecast.series import Borrowed, SeriesForecaster, on_grid
 from autoscaler.forecast.state import Plain, from_plain, to_plain
@@ -23,9 +27,16 @@ SIGNALS = ("requests", "uncached_prompt_tokens", "output_tokens")
 STALE_AFTER = Seconds(300.0)
 """A profile not seen for longer is Missing: its pools are held."""
 
-HORIZONS = (Seconds(60.0), Seconds(300.0), Seconds(900.0))
-HOLD = Seconds(300.0)
-"""Windows scored from the first sample on, so that a replayed past counts before anybody asks."""
+HORIZONS = (Seconds(60.0), Seconds(180.0))
+HOLD = Seconds(60.0)
+"""Windows scored from the first sample on, so that a replayed past counts before anybody asks; others begin with the
+scores of the nearest."""
+
+OUTAGE = 8
+"""Minutes of silence of every profile at once that are taken for an outage of the measurement."""
+
+BUSY = 0.5
+"""Requests/s in the hour before; from there on, minutes of silence are no chance."""
 
 MEMORY = Seconds(600.0)
 """Over which the moments of request lengths are averaged."""
@@ -66,8 +77,8 @@ class ProfileForecaster:
     fresh_share: float = 1.0  # uncached share of prompt tokens
     seen: Instant | None = None
 
-    def observe(self, at: Instant, load: ProfileLoad) -> None:
-        """Take in one tick's load; a missing signal is a gap in its series."""
+    def observe(self, at: Instant, load: ProfileLoad, *, long_ago: bool = False) -> None:
+        """Take in one tick's load; a missing signal is a gap in its series. ``long_ago``: nothing is scored there."""
         dt = 15.0 if self.seen is None else min(max(at - self.seen, 0.0), 60.0)
         self.prompt.observe(dt, load.prompt_tokens)
         self.output.observe(dt, load.output_tokens)
@@ -76,7 +87,8 @@ class ProfileForecaster:
         grains = (1.0, self.fresh_share * _grain(self.prompt), _grain(self.output))
         for name, rate, grain in zip(SIGNALS, rates, grains, strict=True):
             if not isinstance(rate, Missing) and math.isfinite(rate):
-                self.series[name].observe(at, max(0.0, rate), grain)
+                series = self.series[name]
+                (series.remember if long_ago else series.observe)(at, max(0.0, rate), grain)
                 self.seen = at
 
     def _share(self, load: ProfileLoad) -> None:
@@ -100,18 +112,73 @@ def _grain(lengths: Lengths) -> float:
     return moments.second / moments.mean
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model, and whose it is."""
+
+    profile: str
+    signal: str
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Work that may run anywhere, in a thread or process of the caller: a second at most, deterministic."""
+
+    profile: str
+    signal: str
+    job: TrainingJob
+
+    def run(self) -> Trained:
+        """Train."""
+        return Trained(self.profile, self.signal, self.job.run())
+
+
 @dataclass(slots=True)
 class LoadForecaster:
     """Forecasts the load of every profile of one policy."""
 
     profiles: dict[str, ProfileForecaster] = field(default_factory=dict)
+    looked_at: int = 0  # the minute up to which outages were looked for
 
-    def observe(self, at: Instant, loads: Mapping[str, ProfileLoad]) -> None:
-        """Take in one tick. Ticks may be irregular; a profile never seen before starts here."""
+    def observe(self, at: Instant, loads: Mapping[str, ProfileLoad], *, long_ago: bool = False) -> None:
+        """Take in one tick. Ticks may be irregular; a profile never seen before starts here.
+
+        Args:
+            at: now.
+            loads: by profile.
+            long_ago: remember only, as cheaply as possible: for a replayed past of more than a day ago (scores of older
+                forecasts would be forgotten by now anyway).
+        """
         for name, load in loads.items():
             if name not in self.profiles:
                 self.profiles[name] = _watching(ProfileForecaster())
-            self.profiles[name].observe(at, load)
+            self.profiles[name].observe(at, load, long_ago=long_ago)
+        self._forget_outages()
+
+    def _forget_outages(self) -> None:
+        """Turn minutes in which every profile was silent for long into gaps: then the measurement failed, not the load.
+
+        The present level stays at what was measured; only learning and scores skip the span.
+        """
+        minutes = [series.memory.minutes for profile in self.profiles.values() for series in profile.series.values()]
+        end = min(each.end for each in minutes)
+        if end == self.looked_at:
+            return
+        self.looked_at = end
+        if any((each.between(end - OUTAGE, end) > 0).any() for each in minutes):
+            return
+        if any(self._was_busy(profile, end - OUTAGE) for profile in self.profiles.values()):
+            for each in minutes:
+                each.forget(end - OUTAGE, end)
+
+    @staticmethod
+    def _was_busy(profile: ProfileForecaster, until: int) -> bool:
+        """Tell whether silence after minute ``until`` cannot be chance, nor the habit of an on/off load."""
+        requests = profile.series["requests"]
+        before = requests.memory.minutes.between(until - 60, until)
+        seen = before[~np.isnan(before)]
+        return len(seen) > 0 and float(seen.mean()) > BUSY and not requests.states.applies
 
     def demand(
         self,
@@ -136,6 +203,26 @@ class LoadForecaster:
             name: self._profile(at, name, horizons=horizons, hold=hold, events=events.get(name, ()))
             for name in self.profiles
         }
+
+    def training_jobs(self, at_most: int = 1) -> tuple["Training", ...]:
+        """Return what should be learned (anew) now, oldest need first; run it off the tick, then ``adopt`` the result.
+
+        Each job is a copy of what it needs, so that ``observe`` goes on meanwhile. Asking again before the result is
+        adopted returns the same jobs.
+        """
+        due = (
+            Training(name, signal, job)
+            for name, profile in self.profiles.items()
+            for signal, series in profile.series.items()
+            for job in series.training_jobs()
+        )
+        return tuple(itertools.islice(due, at_most))
+
+    def adopt(self, trained: "Trained") -> None:
+        """Let a model speak from now on; one for a profile that is gone meanwhile is dropped."""
+        profile = self.profiles.get(trained.profile)
+        if profile is not None:
+            profile.series[trained.signal].adopt(trained.model)
 
     def to_state(self) -> Plain:
         """Return the whole state as plain values, fit for JSON."""

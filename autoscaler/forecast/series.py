@@ -30,8 +30,8 @@ DEVIATIONS = (0.0, 1.2816, 1.6449, 2.3263, 2.5758)
 MEAN_ERROR = 0.8
 """Mean absolute error of a normal distribution, in deviations."""
 
-TIMES = np.concatenate([[0.0], OFFSETS])
-"""Seconds from now at which the path is known: the present, and the nodes."""
+UPPER = 0.9
+"""From this probability on, a quantile is a bound to plan with."""
 
 RUNAWAY = 3.0
 """No forecast exceeds so many times the highest minute of the last hour."""
@@ -56,8 +56,8 @@ class Issued:
     offsets: tuple[float, ...]
 
     def bounds(self) -> tuple[float, ...]:
-        """Return the quantiles that this forecast stands for, before floors and caps."""
-        return tuple(self.expected + offset * self.level * self.spread for offset in self.offsets)
+        """Return the quantiles that this forecast stands for, before caps."""
+        return tuple(max(0.0, self.expected + offset * self.level * self.spread) for offset in self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,10 @@ class SeriesForecaster:
         if completed:
             self._turn(completed)
 
+    def remember(self, at: Instant, rate: float, grain: float) -> None:
+        """Take in a sample of the farther past: it is learned from, but nothing is forecast and scored there."""
+        self.memory.add(at, rate, grain)
+
     def _turn(self, completed: int) -> None:
         """Close minutes: learn from them, and issue forecasts from their end."""
         end = self.memory.minutes.end
@@ -162,14 +166,16 @@ class SeriesForecaster:
             (ledger.mean, mean, mean_sd, lent.mean),
             (ledger.maximum, maximum, maximum_sd, lent.maximum),
         ):
-            offsets = calibration.blended(prior, span)
-            parts.append(Issued(expected, level, calibration.spread(MEAN_ERROR * sd), offsets))
+            spread = calibration.spread(MEAN_ERROR * sd)
+            floor = (self.memory.bank.level - expected) / (level * spread)
+            offsets = _lifted(calibration.blended(prior, span), floor)
+            parts.append(Issued(expected, level, spread, offsets))
         return Waiting(self.memory.minutes.end, *parts)
 
     def _expected(self, path: FloatArray, horizon: float, hold: float) -> tuple[float, float]:
         """Return the expected mean over a window and the highest expected level until its end."""
         times = np.array([0.0, 0.5 * horizon, horizon, horizon + 0.5 * hold, horizon + hold])
-        levels = np.interp(times, TIMES, np.concatenate([[self.memory.bank.level], path]))
+        levels = np.interp(times, OFFSETS, path)
         levels = np.minimum(levels, RUNAWAY * self.memory.highest(60))
         return float(levels[2] + 2.0 * levels[3] + levels[4]) / 4.0, float(levels.max())
 
@@ -234,8 +240,8 @@ class SeriesForecaster:
     ) -> RateForecast:
         """Return quantiles of the mean over [now + horizon, + hold] and of the maximum minute until then.
 
-        The maximum is never below the present level, nor are the mean's P90 and above below half of it: the forecast
-        adds to the present load, and taking capacity away is decided elsewhere.
+        The maximum is never below the present level, nor are the mean's P90 and above: the forecast adds to the present
+        load, and taking capacity away is decided elsewhere.
 
         Args:
             path: what ``path`` returned for this tick.
@@ -254,13 +260,18 @@ class SeriesForecaster:
             means = peaks = tuple(self.states.bound(q, ahead, now) for q in PROBABILITIES)
         if self.states.applies:
             cap = max(now, self.states.highest)
-        floors = [0.0 if q < 0.9 else 0.5 * now for q in PROBABILITIES]
+        floors = [0.0 if q < UPPER else now for q in PROBABILITIES]
         return RateForecast(
             horizon=horizon,
             now=now,
             mean=Quantiles(PROBABILITIES, _clipped(means, floors, cap)),
             maximum=Quantiles(PROBABILITIES, _clipped(peaks, [now] * len(peaks), cap)),
         )
+
+
+def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:
+    """Return offsets of which those of upper quantiles do not lie below ``floor``, the present level."""
+    return tuple(offset if q < UPPER else max(offset, floor) for q, offset in zip(PROBABILITIES, offsets, strict=True))
 
 
 def _clipped(levels: Sequence[float], floors: Sequence[float], cap: float) -> tuple[float, ...]:

@@ -1,0 +1,305 @@
+"""How good the forecasts are: ``make bench-forecast``, or ``python -m benchmarks.forecast [TRACE…] [--json]``.
+
+Rolling origins (every five minutes over the later half of each series, at most three days), horizons of 1, 5 and 15
+minutes; each forecaster judged alike. Without traces named: the development traces, and the page in docs/reference is
+written anew.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from autoscaler.errors import InputError
+from autoscaler.forecast import evaluation
+from autoscaler.forecast.conformal import PROBABILITIES
+from autoscaler.forecast.evaluation import MIXTURE, REFERENCE, RollingOrigin
+from autoscaler.forecast.features import IntArray
+from autoscaler.performance.step import FloatArray
+from benchmarks import forecast_probes as probes
+from benchmarks import forecast_traces as traces
+from benchmarks.forecast_traces import Series
+
+PAGE = Path("docs/reference/forecast-accuracy.md")
+RESULTS = Path("build/bench/forecast.json")
+P90, P95 = (PROBABILITIES.index(p) for p in (0.9, 0.95))
+LATER = (300, 900)
+"""Horizons of the headline figures, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One forecaster on one series at one horizon; ratios below 1 are better than the reference."""
+
+    trace: str
+    profile: str
+    signal: str
+    horizon_s: int
+    forecaster: str
+    mae_ratio: float  # mean absolute error over last value's
+    coverage_p90: float
+    pinball_ratio_p95: float  # over the rolling quantile of the last ten minutes
+    capacity_ratio: float  # capacity at 1 % of minutes short, over last value's, each with its best constant factor
+    worst_day_coverage: float  # the day (of P90) that is farthest from 0.9
+    short: bool  # below ten hours: too little to judge coverage
+
+
+def scored(series: Series) -> list[Score]:
+    """Return the scores of every forecaster on a series."""
+    result = evaluation.rolling_origin(series.values, grain=series.grain)
+    return [
+        _score(series, result, name, column) for name in result.by_forecaster for column in range(len(result.horizons))
+    ]
+
+
+def _score(series: Series, result: RollingOrigin, name: str, column: int) -> Score:
+    came = result.came[:, column]
+    bounds = result.by_forecaster[name].bounds[:, column]
+    last = result.by_forecaster[REFERENCE].expected[:, column]
+    rolling = _rolling_quantile(series.values, result.origins)
+    return Score(
+        series.trace,
+        series.profile,
+        series.signal,
+        60 * result.horizons[column],
+        name,
+        mae_ratio=float(evaluation.relative_error(result, name)[column]),
+        coverage_p90=evaluation.coverage(came, bounds[:, P90]),
+        pinball_ratio_p95=evaluation.pinball(came, bounds[:, P95], 0.95) / evaluation.pinball(came, rolling, 0.95),
+        capacity_ratio=evaluation.capacity(came, bounds[:, P95]) / evaluation.capacity(came, last),
+        worst_day_coverage=_worst_day(came, bounds[:, P90], result.origins),
+        short=series.is_short,
+    )
+
+
+def _rolling_quantile(values: FloatArray, origins: Iterable[int]) -> FloatArray:
+    """Return the 95 % quantile of the last ten minutes at each origin; NaN where all of them are gaps."""
+    out = []
+    for origin in origins:
+        window = values[max(0, origin - 9) : origin + 1]
+        seen = window[~np.isnan(window)]
+        out.append(float(np.quantile(seen, 0.95)) if len(seen) else math.nan)
+    return np.array(out)
+
+
+def _worst_day(came: FloatArray, bounds: FloatArray, origins: IntArray) -> float:
+    days = [
+        evaluation.coverage(came[origins // 1440 == day], bounds[origins // 1440 == day])
+        for day in set(origins // 1440)
+    ]
+    known = [day for day in days if not math.isnan(day)]
+    return max(known, key=lambda day: abs(day - 0.9), default=math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table of what must be shown."""
+
+    id: str
+    what: str
+    value: float
+    unit: str
+    target: float
+    moonshot: float
+    met: bool
+
+
+def rows(scores: Sequence[Score]) -> list[Row]:
+    """Return the issue's table for the mixture, and for each half of the series."""
+    mine = [score for score in scores if score.forecaster == MIXTURE]
+    long = [score for score in mine if not score.short]
+    later = [score for score in mine if score.horizon_s in LATER]
+    judged = [score for score in long if score.horizon_s in LATER] or later
+    five = [score for score in later if score.horizon_s == LATER[0]]
+    low, high = min(s.coverage_p90 for s in judged), max(s.coverage_p90 for s in judged)
+    days = [score.worst_day_coverage for score in judged]
+    out = [
+        _at_most(
+            "mae", "MAE / last value, geometric mean, 5 and 15 min", geometric(s.mae_ratio for s in later), 0.90, 0.84
+        ),
+        _at_most(
+            "mae-worst", "MAE / last value, worst series, any horizon", max(s.mae_ratio for s in mine), 1.10, 1.02
+        ),
+        _at_most(
+            "mae-worst-long",
+            "the same without traces of an hour",
+            max((s.mae_ratio for s in long), default=0),
+            1.10,
+            1.02,
+        ),
+        _at_least("coverage-low", "P90 covers, least of all series, 5 and 15 min", low, 0.87, 0.88),
+        _at_most("coverage-high", "P90 covers, most of all series, 5 and 15 min", high, 0.93, 0.92),
+        _at_least("coverage-day-low", "P90 covers, worst single day, low", min(days), 0.80, 0.80),
+        _at_most("coverage-day-high", "P90 covers, worst single day, high", max(days), 0.97, 0.97),
+        _at_most(
+            "pinball",
+            "pinball P95 / rolling quantile, geometric mean, 5 and 15 min",
+            geometric(s.pinball_ratio_p95 for s in later),
+            0.90,
+            0.80,
+        ),
+        _at_most(
+            "capacity",
+            "capacity at 1 % short / last value, geometric mean, 5 min",
+            geometric(s.capacity_ratio for s in five),
+            0.90,
+            0.82,
+        ),
+        _at_most(
+            "capacity-steady",
+            "the same without series where last value fails (ratio below 0.3: on/off loads)",
+            geometric(s.capacity_ratio for s in five if s.capacity_ratio >= 0.3),
+            0.90,
+            0.82,
+        ),
+    ]
+    return [*out, *_halves(later)]
+
+
+def _halves(later: Sequence[Score]) -> list[Row]:
+    """Return the error on the series that chose the settings (every other one), and on those that did not."""
+    names = list(dict.fromkeys((s.trace, s.profile, s.signal) for s in later))
+    out = []
+    for label, part in (("chose", names[0::2]), ("confirm", names[1::2])):
+        picked = [s.mae_ratio for s in later if (s.trace, s.profile, s.signal) in part]
+        if picked:
+            out.append(
+                _at_most(f"mae-{label}", f"MAE / last value, series that {label}", geometric(picked), 0.90, 0.84)
+            )
+    return out
+
+
+def geometric(values: Iterable[float]) -> float:
+    """Return the geometric mean."""
+    return float(np.exp(np.mean(np.log(list(values)))))
+
+
+def _at_most(name: str, what: str, value: float, target: float, moonshot: float, unit: str = "ratio") -> Row:
+    return Row(name, what, value, unit, target, moonshot, met=value <= target)
+
+
+def _at_least(name: str, what: str, value: float, target: float, moonshot: float) -> Row:
+    return Row(name, what, value, "share", target, moonshot, met=value >= target)
+
+
+def probed() -> list[Row]:
+    """Return the rows that need no trace: level shift, speed, memory."""
+    wants: tuple[tuple[str, str, Callable[[], float], float, float, str], ...] = (
+        (
+            "shift-60",
+            "level shift x3: ticks of 60 s until P90 covers, worst of 20",
+            lambda: probes.shift(60.0),
+            3,
+            1,
+            "ticks",
+        ),
+        (
+            "shift-15",
+            "level shift x3: ticks of 15 s until P90 covers, worst of 20",
+            lambda: probes.shift(15.0),
+            3,
+            1,
+            "ticks",
+        ),
+        ("tick", "one profile's tick, mean, ticks of 15 s", probes.profile_tick_ms, 1.0, 1.0, "ms"),
+        ("thousand", "1,000 series, one tick, training amortised", probes.thousand_series_s, 1.0, 1.0, "s"),
+        ("replay", "10,000 samples x 3 profiles replayed", probes.replay_s, 5.0, 5.0, "s"),
+        ("memory", "memory of a series after 14 days", probes.memory_mb, 1.0, 1.0, "MB"),
+    )
+    return [_at_most(name, what, probe(), target, best, unit) for name, what, probe, target, best, unit in wants]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 where a trace cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description=__doc__)
+    parser.add_argument("trace", nargs="*", type=Path, help="trace files; none: the development traces")
+    parser.add_argument("--json", action="store_true", help="print series[] and rows[] as JSON")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    options = parser.parse_args(arguments)
+    try:
+        series = [each for path in options.trace or traces.development() for each in traces.read(path)]
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    parts = Parallel(n_jobs=options.workers)(delayed(scored)(each) for each in series)
+    scores = [score for part in parts for score in part]
+    table = rows(scores) + ([] if options.trace else probed())
+    results = {"series": [asdict(score) for score in scores], "rows": [asdict(row) for row in table]}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    text = page(scores, table)
+    print(json.dumps(results) if options.json else text)
+    if not options.trace:
+        PAGE.write_text(text)
+    return 0
+
+
+def page(scores: Sequence[Score], table: Sequence[Row]) -> str:
+    """Return the page as Markdown."""
+    head = Path(__file__).with_name("forecast_page.md").read_text()
+    sections = {"GATES": gates(table), "FORECASTERS": forecasters(scores), "SERIES": by_series(scores)}
+    for name, lines in sections.items():
+        head = head.replace(f"{{{name}}}", "\n".join(lines))
+    return head
+
+
+def gates(table: Sequence[Row]) -> list[str]:
+    """Return the table of targets."""
+    lines = ["| what | measured | target | moonshot | met |", "|---|---|---|---|---|"]
+    return lines + [
+        f"| {row.what} | {row.value:.3g} {row.unit if row.unit not in {'ratio', 'share'} else ''} | {row.target:g} | "
+        f"{row.moonshot:g} | {'yes' if row.met else '**no**'} |"
+        for row in table
+    ]
+
+
+def forecasters(scores: Sequence[Score]) -> list[str]:
+    """Return one line per forecaster: geometric means over the series on which it can speak."""
+    lines = [
+        (
+            "| forecaster | series | MAE 1 / 5 / 15 min | worst | coverage P90, 5 min: least to most "
+            "| pinball P95 5 / 15 | capacity 5 / 15 |"
+        ),
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(score.forecaster for score in scores):
+        own = [score for score in scores if score.forecaster == name]
+        at = {h: [s for s in own if s.horizon_s == h] for h in (60, 300, 900)}
+        error = " / ".join(f"{geometric(s.mae_ratio for s in at[h]):.3f}" for h in at)
+        long = [s.coverage_p90 for s in at[300] if not s.short]
+        covers = f"{min(long):.2f} to {max(long):.2f}" if long else "-"
+        loss = " / ".join(f"{geometric(s.pinball_ratio_p95 for s in at[h]):.2f}" for h in LATER)
+        bought = " / ".join(f"{geometric(s.capacity_ratio for s in at[h]):.2f}" for h in LATER)
+        worst = max(s.mae_ratio for s in own)
+        lines.append(f"| {name} | {len(at[300])} | {error} | {worst:.2f} | {covers} | {loss} | {bought} |")
+    return lines
+
+
+def by_series(scores: Sequence[Score]) -> list[str]:
+    """Return one line per series: the mixture at 5 and 15 minutes."""
+    lines = [
+        (
+            "| trace | profile | signal | MAE 1 / 5 / 15 | coverage P90 5 / 15 | worst day "
+            "| pinball P95 5 / 15 | capacity 5 |"
+        ),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    mine = [score for score in scores if score.forecaster == MIXTURE]
+    for key in dict.fromkeys((s.trace, s.profile, s.signal) for s in mine):
+        one, five, late = (s for s in mine if (s.trace, s.profile, s.signal) == key)
+        lines.append(
+            f"| {key[0]} | {key[1]} | {key[2]} | {one.mae_ratio:.2f} / {five.mae_ratio:.2f} / {late.mae_ratio:.2f} "
+            f"| {five.coverage_p90:.3f} / {late.coverage_p90:.3f} | {five.worst_day_coverage:.2f} "
+            f"| {five.pinball_ratio_p95:.2f} / {late.pinball_ratio_p95:.2f} | {five.capacity_ratio:.2f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
