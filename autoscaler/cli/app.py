@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import backtest, policy, recommend, run, simulate
+from autoscaler.cli import backtest, policy, profile, recommend, run, simulate
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -25,6 +25,7 @@ app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.command(epilog=backtest.EPILOG)(backtest.backtest)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(policy.app)
+app.add_typer(profile.app)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value

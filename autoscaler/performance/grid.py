@@ -151,3 +151,67 @@ def _mixed_point(row: Mapping[str, object], place: str) -> MixedPoint:
         len(during),
         number(row, "itl_base_s", place, above=SHORTEST_STEP_S, most=LONGEST_STEP_S),
     )
+
+
+def read_benchmark(path: Path) -> Grid:
+    """Return the points in a benchmark file: our grid JSON, ``vllm bench serve`` or GuideLLM JSON.
+
+    Raises:
+        InputError: it is none of them, or holds nothing to fit, or values that cannot be.
+    """
+    body = read_json(path)
+    if "decode" in body or "prefill" in body:
+        return read_grid(path)
+    if "median_tpot_ms" in body or "mean_tpot_ms" in body:
+        return _served(body, path)
+    if "benchmarks" in body:
+        return _guided(body, path)
+    found = ", ".join(list(body)[:6]) or "nothing"
+    msg = f"{path}: neither a grid, nor of vllm bench serve, nor of GuideLLM (it has {found})"
+    raise InputError(msg)
+
+
+def _single(decode: tuple[DecodePoint, ...], prefill: tuple[PrefillPoint, ...], body: Mapping[str, object]) -> Grid:
+    model = str(body.get("model_id", body.get("model", "unknown")))
+    return Grid(decode, prefill, (), None, 256, 8192, 16, "unknown", model, "unknown", {})
+
+
+def _served(body: Mapping[str, object], path: Path) -> Grid:
+    """Return the one operating point of a ``vllm bench serve`` run: concurrency by Little's law, lengths by totals."""
+    place = str(path)
+    completed = number(body, "completed", place, above=0)
+    prompt = number(body, "total_input_tokens", place, above=0) / completed
+    output = number(body, "total_output_tokens", place, above=0) / completed
+    tpot_s = number(body, "mean_tpot_ms", place, above=SHORTEST_STEP_S * 1e3, most=LONGEST_STEP_S * 1e3) / 1e3
+    batch = max(1.0, completed * output * tpot_s / number(body, "duration", place, above=0))
+    prefill: tuple[PrefillPoint, ...] = ()
+    if body.get("max_concurrency") == 1:
+        ttft_s = number(body, "median_ttft_ms", place, above=SHORTEST_STEP_S * 1e3, most=LONGEST_PREFILL_S * 1e3) / 1e3
+        prefill = (PrefillPoint(prompt, ttft_s),)  # with one request at a time, TTFT is prefill alone
+    return _single((DecodePoint(batch, prompt + output / 2, tpot_s),), prefill, body)
+
+
+def _guided(body: Mapping[str, object], path: Path) -> Grid:
+    """Return one operating point per benchmark of a GuideLLM report."""
+    decode: list[DecodePoint] = []
+    prefill: list[PrefillPoint] = []
+    for index, row in enumerate(_rows(body, "benchmarks", path)):
+        place = f"{path}: benchmarks[{index}].metrics"
+        metrics = _mapping(row.get("metrics", {}))
+        prompt, output = (_guided_mean(metrics, f"{kind}_token_count", place) for kind in ("prompt", "output"))
+        batch = max(1.0, _guided_mean(metrics, "request_concurrency", place))
+        itl_ms = _guided_mean(metrics, "inter_token_latency_ms", place)
+        number({"itl_s": itl_ms / 1e3}, "itl_s", place, above=SHORTEST_STEP_S, most=LONGEST_STEP_S)
+        decode.append(DecodePoint(batch, prompt + output / 2, itl_ms / 1e3))
+        if batch <= 1.05:
+            prefill.append(PrefillPoint(prompt, _guided_mean(metrics, "time_to_first_token_ms", place) / 1e3))
+    if not decode:
+        msg = f"{path}: benchmarks: the report is empty"
+        raise InputError(msg)
+    return _single(tuple(decode), tuple(prefill), body)
+
+
+def _guided_mean(metrics: Mapping[str, object], name: str, place: str) -> float:
+    """Return the mean of successful requests."""
+    successful = _mapping(_mapping(metrics.get(name, {})).get("successful", {}))
+    return number(successful, "mean", f"{place}.{name}.successful", above=0)

@@ -19,7 +19,7 @@ from autoscaler.errors import InputError
 from autoscaler.performance.profile_schema import PrefillSection, ProfileFile, Range, StepSection
 from autoscaler.performance.step import EngineLimits, Handover, PrefillModel, ReplicaModel, StepModel
 
-NEVER = PrefillModel(math.inf, math.inf, 0.0, 0.0)
+NEVER = PrefillModel(math.inf, 0.0, 0.0, 0.0)
 """The prefill of a replica that does none."""
 
 
