@@ -480,6 +480,8 @@ class SimulatedCluster:
         meters.finished += 1
         meters.output_tokens += tokens
         meters.output_squares += tokens * tokens
+        meters.output_lengths.add(tokens)
+        meters.prompt_lengths.add(int(self.trace.input_tokens[row]))
         if tokens > 1:
             meters.itl.add(itl, tokens - 1)
         self.finished_requests += 1

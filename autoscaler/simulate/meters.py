@@ -10,6 +10,10 @@ TTFT_BOUNDS = (
 ITL_BOUNDS = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0,
 )  # fmt: skip
+PROMPT_BOUNDS = (
+    1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32778, 65536, 131072, 262144, 524288, 1048576,
+)  # fmt: skip
+OUTPUT_BOUNDS = PROMPT_BOUNDS[:12]
 
 
 class Histogram:
@@ -33,7 +37,8 @@ class ProfileMeters:
     """Counters of one profile; all rise for ever."""
 
     __slots__ = (
-        "finished", "itl", "output_squares", "output_tokens", "prompt_squares", "prompt_tokens", "requests", "ttft",
+        "finished", "itl", "output_lengths", "output_squares", "output_tokens", "prompt_lengths", "prompt_squares",
+        "prompt_tokens", "requests", "ttft",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,6 +50,8 @@ class ProfileMeters:
         self.output_tokens = 0  # of these
         self.output_squares = 0
         self.ttft = Histogram(TTFT_BOUNDS)
+        self.prompt_lengths = Histogram(PROMPT_BOUNDS)  # of finished requests: usage is told with the answer
+        self.output_lengths = Histogram(OUTPUT_BOUNDS)
         self.itl = Histogram(ITL_BOUNDS)  # the mean gap of a request, counted once per gap
 
     def snapshot(self) -> "ProfileSample":

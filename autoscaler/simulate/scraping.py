@@ -28,6 +28,8 @@ from autoscaler.simulate.trace import Trace
 
 SERVING = (PodState.READY, PodState.DRAINING, PodState.TERMINATING)
 
+PEAK_WINDOW_S = 60.0  # queues are read by their maximum over so long, as the real path reads them
+
 EngineSample: TypeAlias = tuple[float, ...]
 """Counters (COUNTERS), then gauges (GAUGES), as one scrape of an engine tells them."""
 
@@ -251,6 +253,12 @@ class Loads:
         alone = Missing(GapReason.ABSENT, Instant(at), "fewer than two samples")
         idle = Missing(GapReason.NOT_A_NUMBER, Instant(at), "nothing happened in the window")
 
+        def average(gauge: int) -> float:
+            return sum(sample[gauge] for _, sample in samples) / len(samples)
+
+        def peak(gauge: int) -> float:
+            return max(sample[gauge] for time, sample in samples if time >= at - PEAK_WINDOW_S)
+
         def per_second(counter: int) -> Signal[float]:
             return change[counter] / seconds if seconds > 0 else alone
 
@@ -259,10 +267,10 @@ class Loads:
 
         return EngineLoad(
             pod=pod,
-            running=last[RUNNING],
-            waiting=last[WAITING],
-            deferred=last[DEFERRED],
-            kv_use_ratio=last[KV_USE],
+            running=average(RUNNING),
+            waiting=peak(WAITING),
+            deferred=peak(DEFERRED),
+            kv_use_ratio=average(KV_USE),
             kv_capacity_tokens=self._cluster.pods[pod].engine.model.limits.kv_capacity_tokens,
             prompt_tokens_per_second=per_second(PROMPT),
             computed_prompt_tokens_per_second=per_second(COMPUTED),
