@@ -47,10 +47,15 @@ class Controller:
         self._publisher = publisher
         self._deadline = deadline
         self._stopping = asyncio.Event()
+        self._published = _Steps(clock)
 
     async def tick(self) -> TickRecord:
-        """Go once through the loop."""
-        steps = _Steps(self._clock)
+        """Go once through the loop.
+
+        Returns:
+            The record as published. How its publication went is known only afterwards: the next record tells it.
+        """
+        steps = _Steps(self._clock, before=self._published)
         now = self._clock.now()
         observation, plan, outcome = blind(now), Plan(now), Outcome()
         with steps.timed(Step.OBSERVE):
@@ -60,9 +65,10 @@ class Controller:
         with steps.timed(Step.ACT):
             outcome = await self._in_time(self._actuator.apply(plan.actions))
         record = steps.record(observation, plan, outcome)
-        with steps.timed(Step.PUBLISH):
+        self._published = _Steps(self._clock)
+        with self._published.timed(Step.PUBLISH):
             await self._in_time(self._publisher.publish(record))
-        return steps.record(observation, plan, outcome)
+        return record
 
     async def run(self, period: Seconds, jitter: Callable[[], float] = lambda: 0.0) -> None:
         """Tick every ``period`` until stopped; a tick that is late delays the next, it never doubles it.
@@ -88,11 +94,12 @@ class Controller:
         """Sleep, but wake at once when asked to stop."""
         sleeping = asyncio.ensure_future(self._clock.sleep(duration))
         stopping = asyncio.ensure_future(self._stopping.wait())
-        _, pending = await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        try:
+            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+            await asyncio.gather(sleeping, stopping, return_exceptions=True)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         async with asyncio.timeout(self._deadline):
@@ -100,12 +107,12 @@ class Controller:
 
 
 class _Steps:
-    """Times the steps of one tick and remembers which failed."""
+    """Times the steps of one tick and remembers which failed, beside what remained to be told from ``before``."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, before: "_Steps | None" = None) -> None:
         self._clock = clock
-        self._seconds: dict[Step, Seconds] = {}
-        self._failures: list[StepFailure] = []
+        self.seconds: dict[Step, Seconds] = dict(before.seconds) if before else {}
+        self.failures: list[StepFailure] = list(before.failures) if before else []
 
     @contextlib.contextmanager
     def timed(self, step: Step) -> Iterator[None]:
@@ -113,13 +120,13 @@ class _Steps:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the one broad except: whatever goes wrong ends in a hold
-            self._failures.append(StepFailure(step, type(error).__name__, str(error) or "took too long"))
+            self.failures.append(StepFailure(step, type(error).__name__, str(error) or "took too long"))
         finally:
-            self._seconds[step] = elapsed(start, self._clock.now())
+            self.seconds[step] = elapsed(start, self._clock.now())
 
     def record(self, observation: Observation, plan: Plan, outcome: Outcome) -> TickRecord:
-        seconds = MappingProxyType(dict(self._seconds))
-        return TickRecord(observation, plan, outcome, seconds, tuple(self._failures))
+        seconds = MappingProxyType(dict(self.seconds))
+        return TickRecord(observation, plan, outcome, seconds, tuple(self.failures))
 
 
 def blind(now: Instant) -> Observation:

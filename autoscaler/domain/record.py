@@ -58,7 +58,7 @@ class StepFailure:
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
-    """One tick, whole."""
+    """One tick, whole; of publishing, the time and failure of the tick before, since a record cannot tell its own."""
 
     observation: Observation
     plan: Plan
