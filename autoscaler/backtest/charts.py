@@ -5,6 +5,7 @@ One drawing serves paper and screen: text and grid carry marker colours that ``i
 
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,10 @@ INK, GRID = "#1b1f24", "#d9dee4"
 SERIES = ("#2f7fd1", "#d9822b", "#2f9e6e", "#8d68c9", "#b8476f", "#6b8e23")
 LIMIT = "#d0453e"
 QUIET = "#8a94a0"
+IDENTIFIER = re.compile(r"\b[mp][0-9a-f]{10}\b")
+
+WIDE_RANGE = 12.0
+"""Latencies that differ by more than this factor are drawn on a logarithmic axis."""
 STATES = {"ready": "#2f7fd1", "booting": "#d9a13b", "draining": "#8a94a0"}
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -72,10 +77,10 @@ def what_happened(policy: SLOPolicy, name: str, seen: Timeline, bound: Timeline 
         _replicas(axes[1], seen, bound)
         limits = {p.name: (float(p.slo.ttft), float(p.slo.itl) * 1000) for p in policy.profiles}
         _latency(axes[2], seen, seen.ttft_p90_s, {n: v[0] for n, v in limits.items()})
-        axes[2].set_title("TTFT p90 (s, log), dashed: SLO")
+        axes[2].set_title("TTFT p90 (s), dashed: SLO")
         milliseconds = {n: column * 1000 for n, column in seen.itl_p90_s.items()}
         _latency(axes[3], seen, milliseconds, {n: v[1] for n, v in limits.items()})
-        axes[3].set_title("ITL p90 (ms, log), dashed: SLO")
+        axes[3].set_title("ITL p90 (ms), dashed: SLO")
         axes[3].set_xlabel("minutes")
         axes[3].set_xlim(0, float(seen.ticks_s[-1]) / 60)
         figure.suptitle(name, x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -113,6 +118,16 @@ def _latency(axes: Axes, seen: Timeline, values: Mapping[str, np.ndarray], limit
         axes.axhline(limits[name], color=LIMIT if len(values) == 1 else colour, linestyle="--", linewidth=1.1)
         bad = np.where(column > limits[name], column, np.nan)
         axes.plot(middle, bad, linestyle="none", marker="o", markersize=3.2, color=LIMIT)
+    low, high = axes.get_ylim()
+    if high < WIDE_RANGE * max(low, 1e-9):
+        axes.set_ylim(0, high)
+    else:
+        _logarithmic(axes)
+    if len(values) > 1:
+        _legend(axes)
+
+
+def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_minor_locator(NullLocator())
     low, high = axes.get_ylim()
@@ -120,8 +135,6 @@ def _latency(axes: Axes, seen: Timeline, values: Mapping[str, np.ndarray], limit
     within = [step for step in steps if low <= step <= high]
     axes.yaxis.set_major_locator(FixedLocator(within[:: max(1, len(within) // 5)]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if len(values) > 1:
-        _legend(axes)
 
 
 def _legend(axes: Axes) -> None:
@@ -135,7 +148,7 @@ def pareto(found: Comparison, startup_s: float) -> Figure:
         settings = [s for s in found.settings() if s.startup_s == startup_s]
         labels: list[tuple[float, float, str, str]] = []
         for colour, name in _coloured(found.sweep.policies):
-            points = sorted((s for s in settings if s.policy == name), key=lambda s: s.cost.mean)
+            points = sorted((s for s in settings if s.policy == name), key=lambda s: s.knob)
             costs, shares = [s.cost.mean for s in points], [nines(_worst(s)) for s in points]
             axes.plot(costs, shares, color=colour, linewidth=1.2, alpha=0.55)
             strong = name == OURS
@@ -167,8 +180,8 @@ def _goal_and_bound(
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - 10**-value:.2%}".replace(".00%", "%")))
     axes.set_ylim(low - 0.1, max([nines(0.999), *(y for _, y, _, _ in labels)]) + 0.15)
     left = min([x for x, _, _, _ in labels] + ([known.certified_lower] if known else []))
-    right = max(x for x, _, _, _ in labels)
-    axes.set_xlim(left - 0.05 * (right - left) - 0.1, right + 0.22 * (right - left) + 0.3)
+    right = max([x for x, _, _, _ in labels] + [s.cost.mean for s in found.settings() if s.startup_s == startup_s])
+    axes.set_xlim(left - 0.05 * (right - left) - 0.1, right + 0.16 * (right - left) + 0.3)
 
 
 def _labelled(axes: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
@@ -215,7 +228,7 @@ def cost_bars(found: Comparison, startup_s: float) -> Figure:
         axes.set_xlabel("cost; line: clairvoyant, dotted: no policy below")
         axes.set_title(f"cost at the cheapest setting that keeps the promise, start-up {startup_s:.0f} s")
         handles = [mpl.patches.Patch(color=colour, label=state) for state, colour in STATES.items()]
-        axes.legend(handles=handles, loc="lower right", fontsize=8.5)
+        axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8.5)
         return figure
 
 
@@ -233,7 +246,7 @@ def _bar(axes: Axes, found: Comparison, row: int, name: str, startup_s: float) -
         left += value * scale
     share = min(setting.attainment_by_profile.values())
     told = f" {setting.cost.mean:.2f}" + ("" if setting.reaches else f", misses: {share:.1%}")
-    axes.text(left, row, told, va="center", fontsize=8.5)
+    axes.text(left + 0.004 * axes.get_xlim()[1], row, told, va="center", fontsize=8.5)
 
 
 def _coloured(names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -251,12 +264,18 @@ def svg(figure: Figure) -> str:
     with mpl.rc_context(STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return _renumbered(buffer.getvalue())
 
 
-def inline_svg(figure: Figure) -> str:
-    """Return a figure for embedding into HTML: it takes the page's colours."""
-    text = svg(figure)
+def _renumbered(text: str) -> str:
+    """Number ids in order of appearance: matplotlib draws some from memory addresses, which change from run to run."""
+    names: dict[str, str] = {}
+    return IDENTIFIER.sub(lambda found: names.setdefault(found[0], f"i{len(names)}"), text)
+
+
+def inline_svg(figure: Figure, prefix: str) -> str:
+    """Return a figure for embedding into HTML: it takes the page's colours; ``prefix`` keeps its ids apart."""
+    text = re.sub(r'(id="|#)(i\d+)\b', rf"\g<1>{prefix}-\g<2>", svg(figure))
     return text[text.index("<svg") :].replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
 
 

@@ -56,7 +56,7 @@ def write(found: Comparison, path: Path) -> list[Path]:
     written = [path]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, {name: charts.inline_svg(figure) for name, figure in drawn.items()}), "utf-8")
+        path.write_text(page(found, {name: charts.inline_svg(figure, name) for name, figure in drawn.items()}), "utf-8")
         for name, figure in drawn.items():
             (folder / f"{name}.svg").write_text(charts.svg(figure), "utf-8")
             (folder / f"{name}.png").write_bytes(charts.png(figure))

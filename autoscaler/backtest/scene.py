@@ -10,10 +10,12 @@ from autoscaler.backtest import work
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Seconds
-from autoscaler.performance.prior import Prior
+from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
+from autoscaler.simulate.faults import Fault, inject
 from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.scenario import Scenario
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace, checked
 
@@ -37,6 +39,7 @@ class Scene:
     failing_share: float = 0.0  # of starts
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     peers_drain: bool = False  # give peers a drain that they do not have
+    faults: tuple[Fault, ...] = ()
 
     @property
     def models(self) -> dict[str, ReplicaModel]:
@@ -59,7 +62,9 @@ class Scene:
         fleet = self.initial if initial is None else initial
         supplies = {v.name: Supply(self.models[v.name], startup, fleet[v.name]) for v in self.policy.variants}
         trace = self.trace if seed == 0 else redrawn(self.trace, seed)
-        return SimulatedCluster(self.policy, trace, supplies, settings=settings, seed=seed, keep_records=False)
+        cluster = SimulatedCluster(self.policy, trace, supplies, settings=settings, seed=seed, keep_records=False)
+        inject(cluster, self.faults)
+        return cluster
 
 
 def redrawn(trace: Trace, seed: int) -> Trace:
@@ -85,6 +90,21 @@ def scene_of(
     least = {v.name: v.min_replicas for v in policy.variants}
     scene = Scene(policy, checked(trace), priors, least, settings=chosen, peers_drain=peers_drain)
     return replace(scene, initial=sized(scene, use=INITIAL_USE, first_s=INITIAL_WINDOW_S))
+
+
+def scene_of_scenario(scenario: Scenario) -> Scene:
+    """Return the scene of a scenario file: its fleet, faults and tunnel; start-up medians come from the backtest."""
+    supplies = scenario.supplies.values()
+    return Scene(
+        scenario.policy,
+        scenario.trace,
+        {name: Prior(supply.replica, MEASURED) for name, supply in scenario.supplies.items()},
+        {name: supply.initial for name, supply in scenario.supplies.items()},
+        startup_spread=max(supply.startup.spread for supply in supplies),
+        failing_share=max(supply.startup.failing_share for supply in supplies),
+        settings=scenario.settings,
+        faults=scenario.faults,
+    )
 
 
 def sized(scene: Scene, *, use: float, first_s: float = math.inf) -> dict[str, int]:

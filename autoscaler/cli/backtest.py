@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from autoscaler.backtest import contenders, report
 from autoscaler.backtest.bound import Bound
 from autoscaler.backtest.comparison import Comparison, compare
 from autoscaler.backtest.run import Flown, Sweep, Told
-from autoscaler.backtest.scene import Scene, scene_of
+from autoscaler.backtest.scene import Scene, scene_of, scene_of_scenario
 from autoscaler.backtest.score import Score
 from autoscaler.cli import wiring
 from autoscaler.cli.output import Format, Jsonable, OutputOption, show, table
@@ -24,6 +25,7 @@ from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
 from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.router import Routing
+from autoscaler.simulate.scenario import read_scenario
 from autoscaler.simulate.trace_files import read_trace
 
 EPILOG = (
@@ -34,8 +36,11 @@ EPILOG = (
 
 def backtest(  # noqa: PLR0913 - each is an option of the command
     *,
-    policy: Annotated[Path, typer.Option("--policy", "-p", help="SLO policy file; holds one policy.")],
-    trace: Annotated[Path, typer.Option("--trace", "-t", help="Requests: .csv, .jsonl or .parquet.")],
+    policy: Annotated[Path | None, typer.Option("--policy", "-p", help="SLO policy file; holds one policy.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", "-t", help="Requests: .csv, .jsonl or .parquet.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", help="Scenario file: load, fleet and faults, in place of those two.")
+    ] = None,
     against: Annotated[
         str, typer.Option(help=f"Whom to compare with, by comma: {', '.join(contenders.CONTENDERS)}.")
     ] = "hpa,keda-token-aware,static",
@@ -63,19 +68,8 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Replay a trace against several policies in the simulator: SLO, cost, flaps, and what it costs at least."""
-    chosen = wiring.policies([policy])
-    if len(chosen) != 1:
-        msg = f"--policy: {policy} holds {len(chosen)} policies; a backtest needs one, put the others into another file"
-        raise InputError(msg)
-    requests = read_trace(trace, profile=profile)
     tunnel = ClusterSettings(routing=routing, prefix_caching=prefix_caching, grace=Seconds(grace))
-    scene = scene_of(
-        chosen[0],
-        requests if scale == 1 else requests.scaled(scale),
-        wiring.priors(chosen)[chosen[0].key],
-        settings=tunnel,
-        peers_drain=peers_drain,
-    )
+    scene = replace(_scene(policy, trace, scenario, tunnel, profile, scale), peers_drain=peers_drain)
     sweep = Sweep((contenders.OURS, *_others(against)), _seconds(startup), seeds, settings)
     with _progress() as told:
         found = compare(scene, sweep, bounded=bound, workers=workers, backend=backend, told=told)
@@ -83,6 +77,25 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
     if report_file is not None:
         for written in report.write(found, report_file):
             typer.echo(f"wrote {written}", err=True)
+
+
+def _scene(
+    policy: Path | None, trace: Path | None, scenario: Path | None, tunnel: ClusterSettings, profile: str, scale: float
+) -> Scene:
+    """Return what is flown: a policy and a trace, or a scenario file (which brings its own fleet and tunnel)."""
+    if scenario is not None and policy is None and trace is None:
+        scene = scene_of_scenario(read_scenario(scenario))
+        return scene if scale == 1 else replace(scene, trace=scene.trace.scaled(scale))
+    if policy is None or trace is None or scenario is not None:
+        msg = "give either --policy and --trace, or --scenario"
+        raise InputError(msg)
+    chosen = wiring.policies([policy])
+    if len(chosen) != 1:
+        msg = f"--policy: {policy} holds {len(chosen)} policies; a backtest needs one, put the others into another file"
+        raise InputError(msg)
+    only, requests = chosen[0], read_trace(trace, profile=profile)
+    requests = requests if scale == 1 else requests.scaled(scale)
+    return scene_of(only, requests, wiring.priors(chosen)[only.key], settings=tunnel)
 
 
 def _others(text: str) -> list[str]:
