@@ -160,7 +160,7 @@ class _Service:
         roles = {(p.key, variant.name): variant.role.value for p in self._policies for variant in p.variants}
         publishes = [self._health.publish, OwnMetrics(self._registry, roles).publish, EventLog().publish]
         if self._records.decision_log is not None:
-            decision_log = DecisionLog(self._records.decision_log)
+            decision_log = DecisionLog(self._records.decision_log, self._policies)
             stack.callback(decision_log.close)
             publishes.append(decision_log.publish)
         return Every(publishes)

@@ -63,7 +63,8 @@ def requirement(
     within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
     least = min(most, max(1, math.floor(outlook.loaded[0].busy_replicas)))
     replicas = _smallest(lambda count: bool(np.all(outlook.attainment(count) >= within)), least, most)
-    tightest = int(np.argmin(outlook.attainment(max(1, replicas - 1)) - within))  # whom one less would hurt first
+    one_less = outlook.attainment(max(1, replicas - 1))
+    tightest = int(np.argmin(one_less - within))  # whom one less would hurt first
     evidence: Evidence = {
         "profile": classes[tightest].profile.name,
         "limit_s": _limit_s(stage, classes[tightest]),
@@ -72,7 +73,9 @@ def requirement(
         "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
         "busy_replicas": stage.under(load).busy_replicas,
         "attainment": float(outlook.attainment(replicas)[tightest]),
+        "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
         "goal": float(goals[tightest]),
+        "replicas_alone": replicas,
     }
     return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence)
 
