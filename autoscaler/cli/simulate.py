@@ -18,7 +18,6 @@ from autoscaler.domain.plan import Scale
 from autoscaler.domain.record import ActionResult, Result, TickRecord
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
-from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.simulate import run as flight
 from autoscaler.simulate.scenario import Scenario, read_scenario
 
@@ -52,8 +51,7 @@ def _fly(flown: Scenario, *, static: bool, speed: float | None, told: flight.Pro
     world.pace = speed
     if static:
         return flight.stay(world, horizon=flown.duration)
-    priors = {name: Prior(supply.replica, MEASURED) for name, supply in flown.supplies.items()}
-    decider = Decider([flown.policy], {flown.policy.key: priors}, period=flown.period)
+    decider = Decider([flown.policy], flown.priors, period=flown.period)
     return flight.fly(world, decider, period=flown.period, horizon=flown.duration, progress=told)
 
 

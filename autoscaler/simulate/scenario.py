@@ -3,7 +3,7 @@
 Everything that is not in the file has a stated default; unknown fields are errors. Paths are relative to the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +18,7 @@ from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
+from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.performance.profile import builtin_names, load_profile
 from autoscaler.policy import load_policies
 from autoscaler.policy.durations import parse
@@ -300,6 +301,11 @@ class Scenario:
         inject(cluster, self.faults)
         return cluster
 
+    @property
+    def priors(self) -> Mapping[str, Mapping[str, Prior]]:
+        """Return what a Decider is told beforehand: how fast replicas are, as a measurement would say it."""
+        return {self.policy.key: {name: Prior(supply.replica, MEASURED) for name, supply in self.supplies.items()}}
+
     def seeded(self, seed: int) -> "Scenario":
         """Return the same scenario with other start-up times (and, for made load, the same load)."""
         return replace(self, seed=seed)
@@ -421,8 +427,3 @@ def _settings(part: ClusterPart) -> ClusterSettings:
     return ClusterSettings(
         routing=part.routing, scraping=scraping, prefix_caching=part.prefix_caching, grace=Seconds(part.grace)
     )
-
-
-def names(scenarios: Sequence[Scenario]) -> str:
-    """Return the names of scenarios, for messages."""
-    return ", ".join(scenario.name for scenario in scenarios)
