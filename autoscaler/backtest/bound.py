@@ -131,4 +131,5 @@ class _Search:
         follow = Follow(scene.policy, schedule, self._needs.bin_s, self._startup.median)
         notes = Noted(Drained(follow, scene.policy))
         run = fly(world, notes, period=PERIOD, horizon=scene.horizon)
+        notes.check()
         return _Tried(use, score(scene.policy, run), timeline(run))

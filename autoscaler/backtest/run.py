@@ -81,7 +81,9 @@ def one(scene: Scene, flight: Flight) -> tuple[Run, Noted]:
     initial = None if player.initial is None else player.initial(scene, flight.knob)
     world = scene.world(scene.startup(flight.startup_s), flight.seed, initial=initial, settings=settings)
     notes = Noted(player.decider(scene, flight.startup_s, flight.knob))
-    return fly(world, notes, period=player.period, horizon=scene.horizon), notes
+    run = fly(world, notes, period=player.period, horizon=scene.horizon)
+    notes.check()
+    return run, notes
 
 
 def over(

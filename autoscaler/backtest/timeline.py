@@ -27,17 +27,27 @@ class Note:
 
 
 class Noted:
-    """A decider that keeps a note of every change of a target."""
+    """A decider that keeps a note of every change of a target, and of errors.
+
+    The Controller turns an error into a hold, as it must in a cluster; in a comparison a policy that fails would look
+    like one that stands still, so ``check`` tells.
+    """
 
     def __init__(self, decider: Decides) -> None:
         """Listen to a decider."""
         self.notes: list[Note] = []
+        self.failure: Exception | None = None  # the first one
         self._decider = decider
         self._targets: dict[str, int] = {}
 
     def decide(self, observation: Observation) -> Plan:
         """Return the inner plan."""
-        plan = self._decider.decide(observation)
+        try:
+            plan = self._decider.decide(observation)
+        except Exception as error:
+            error.add_note(f"while deciding at {observation.at:.0f} s of the trace")
+            self.failure = self.failure or error
+            raise
         for model in plan.models.values():
             for name, wanted in model.variants.items():
                 before = self._targets.get(name)
@@ -46,6 +56,11 @@ class Noted:
                     self.notes.append(Note(float(plan.at), name, before, wanted.target, codes))
                 self._targets[name] = wanted.target
         return plan
+
+    def check(self) -> None:
+        """Raise the first error of the decider, if there was one."""
+        if self.failure is not None:
+            raise self.failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from autoscaler.backtest import contenders, run
 from autoscaler.backtest.contenders import CONTENDERS, OURS
 from autoscaler.backtest.run import Flight, Sweep
 from autoscaler.backtest.scene import redrawn
+from autoscaler.domain.observation import Observation
+from autoscaler.domain.plan import Plan
 from autoscaler.domain.pool import Role
 from autoscaler.errors import InputError
 from tests.unit.backtest import scenes
@@ -59,6 +61,18 @@ def test_a_pool_may_have_several_variants() -> None:
     scene = scenes.scene(*variants)
     for name in ("wva-v2", "informed-oracle", "hpa"):
         assert run.flown(scene, Flight(name, 60.0, 0, CONTENDERS[name].knob.default)).score.requests > 0
+
+
+def test_a_policy_that_fails_is_not_scored_as_one_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def decide(self, observation: Observation) -> Plan:
+            msg = f"no idea at {observation.at}"
+            raise ZeroDivisionError(msg)
+
+    broken = replace(CONTENDERS["hpa"], make=lambda *_: Broken())
+    monkeypatch.setattr(contenders, "CONTENDERS", {**CONTENDERS, "hpa": broken})
+    with pytest.raises(ZeroDivisionError, match="no idea at 15"):
+        run.flown(scenes.scene(), Flight("hpa", 60.0, 0, 1.0))
 
 
 def test_grids_are_geometric_and_one_value_is_as_shipped() -> None:
