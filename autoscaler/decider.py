@@ -15,8 +15,10 @@ from autoscaler.performance import calibrate
 from autoscaler.performance.calibrate import Calibration
 from autoscaler.performance.prior import Prior
 from autoscaler.performance.startup import StartupModel
+from autoscaler.performance.step import ReplicaModel
 from autoscaler.plan import planner
 from autoscaler.plan.planner import Memories
+from autoscaler.plan.risk import Margins
 from autoscaler.plan.situation import Knowledge, Situation
 
 PLANNING_WINDOW = Seconds(60.0)
@@ -59,10 +61,12 @@ class PolicyModel:
     variants: Mapping[str, VariantModel]
     forecaster: LoadForecaster = field(default_factory=LoadForecaster)
     memories: Memories = field(default_factory=lambda: MappingProxyType({}))
+    margins: Margins = field(default_factory=Margins)
 
     def learn(self, at: Instant, observed: ModelObservation) -> None:
         """Take in what was observed."""
         self.forecaster.observe(at, observed.loads)
+        self.margins = self.margins.updated(self.policy, observed.loads, at)
         for name, variant in self.variants.items():
             workload = observed.fleet.get(name)
             if isinstance(workload, Workload):
@@ -73,7 +77,9 @@ class PolicyModel:
         knowledge = {name: variant.knowledge(period) for name, variant in self.variants.items()}
         horizons = sorted({period, *(known.lead for known in knowledge.values())})
         demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW)
-        situation = Situation(at, self.policy, observed, demand, knowledge, soon=period, window=PLANNING_WINDOW)
+        situation = Situation(
+            at, self.policy, observed, demand, knowledge, soon=period, window=PLANNING_WINDOW, margins=self.margins
+        )
         plan, self.memories = planner.plan(situation, self.memories)
         return plan
 
@@ -114,3 +120,7 @@ class Decider:
                 self._models[key].learn(observation.at, observed)
                 plans[key] = self._models[key].plan(observation.at, observed, self._period)
         return Plan(observation.at, MappingProxyType(plans))
+
+    def replica_model(self, policy: str, variant: str) -> ReplicaModel:
+        """Return what is known of the speed of a variant's replicas by now."""
+        return self._models[policy].variants[variant].calibration.model

@@ -1,8 +1,13 @@
 """How long requests wait within a limited time from an empty queue: overload that ends hurts less than a steady state.
 
 The wait is taken as a reflected Brownian motion with drift (Harrison 1985, section 1.9): work comes in bursts and is
-worked off by all servers together. In the long run its tail is that of the heavy-traffic limit; before, it is smaller.
+worked off by all servers together; who finds a server free does not wait (Erlang C). In the long run the tail is that
+of Allen and Cunneen; before, and under overload, it grows with time. Vectorised over several loads at once, because a
+plan weighs many levels of load.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +22,49 @@ NEGLIGIBLE = 1e-9  # busy servers
 _MOMENTS = np.array([0.125, 0.375, 0.625, 0.875])  # of the window, at which arrivals are asked how long they wait
 
 
-def waiting_tail(load: Load, servers: int, waits_s: FloatArray, window_s: float) -> FloatArray:
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Several loads of one pool, as arrays of shape (loads,)."""
+
+    busy_servers: FloatArray
+    unit_s: FloatArray  # variance of arriving work per second of it: mean service time x (arrival scv + service scv)
+
+    @classmethod
+    def of(cls, loads: Sequence[Load]) -> "Loads":
+        """Take several loads."""
+        return cls(
+            np.array([load.busy_servers for load in loads]),
+            np.array([load.service_mean_s * (load.arrival_scv + load.service_scv) for load in loads]),
+        )
+
+
+def waiting_tail(loads: Loads, servers: int, waits_s: FloatArray, window_s: float) -> FloatArray:
     """Return P(wait > wait_s), averaged over arrivals of a window that begins with an empty queue.
 
     Args:
-        load: what arrives; it may exceed what the servers can do.
+        loads: what arrives; it may exceed what the servers can do.
         servers: at least 1.
-        waits_s: shape (n,), positive.
+        waits_s: shape (n,), not negative.
         window_s: how long the load lasts.
 
     Returns:
-        Shape (n,), rising with the load and falling with the wait.
+        Shape (loads, n), rising with the load and falling with the wait.
     """
-    if load.busy_servers < NEGLIGIBLE:
-        return np.zeros_like(waits_s)
-    drift = load.busy_servers / servers - 1.0  # seconds of wait that each second adds
-    variance = load.busy_servers * load.service_mean_s * (load.arrival_scv + load.service_scv) / servers**2
-    times = window_s * _MOMENTS[:, None]
-    if variance <= 0:
-        return np.asarray((drift * times > waits_s).mean(axis=0))
+    busy = np.maximum(loads.busy_servers, NEGLIGIBLE)[:, None, None]
+    drift = busy / servers - 1.0  # seconds of wait that each second adds
+    variance = np.maximum(busy * loads.unit_s[:, None, None] / servers**2, 1e-12)
+    times, waits = window_s * _MOMENTS[None, :, None], waits_s[None, None, :]
     deviation = np.sqrt(variance * times)
-    direct = ndtr((drift * times - waits_s) / deviation)
-    reflected = np.exp(2.0 * drift * waits_s / variance + log_ndtr((-drift * times - waits_s) / deviation))
-    return np.asarray(np.minimum(1.0, direct + reflected).mean(axis=0))
+    direct = ndtr((drift * times - waits) / deviation)
+    reflected = np.exp(np.minimum(0.0, 2.0 * drift * waits / variance + log_ndtr((-drift * times - waits) / deviation)))
+    beyond = np.minimum(1.0, direct + reflected).mean(axis=1)
+    return np.asarray(delayed(loads.busy_servers, servers)[:, None] * beyond)
+
+
+def delayed(busy_servers: FloatArray, servers: int) -> FloatArray:
+    """Return Erlang C, the share of arrivals that find all servers busy, for several loads; 1 under overload."""
+    blocked = np.ones_like(busy_servers)
+    for count in range(1, servers + 1):
+        blocked = busy_servers * blocked / (count + busy_servers * blocked)
+    free = 1.0 - np.minimum(busy_servers / servers, 1.0) * (1.0 - blocked)
+    return np.where(busy_servers >= servers, 1.0, blocked / free)

@@ -17,21 +17,22 @@ from autoscaler.domain.reason import Code
 from autoscaler.domain.units import Seconds
 from autoscaler.performance import admission, queueing, transient
 from autoscaler.performance.step import ReplicaModel
+from autoscaler.performance.transient import Loads
 from autoscaler.plan.traffic import LENGTH_WEIGHTS, TrafficClass, lengths
 
 FloatArray = NDArray[np.float64]
 
 
 class Loaded(Protocol):
-    """A stage under one load, however many replicas share it."""
+    """A stage under several levels of load, however many replicas share it."""
 
     @property
-    def busy_replicas(self) -> float:
-        """Return the replicas that the load would keep fully busy: fewer can never do."""
+    def busy_replicas(self) -> FloatArray:
+        """Return the replicas that each level would keep fully busy, shape (levels,): fewer can never do."""
         ...
 
     def attainment(self, replicas: int) -> FloatArray:
-        """Return the share of each class's requests inside its limit with so many replicas, shape (classes,)."""
+        """Return the share of each class's requests inside its limit with so many replicas, shape (levels, classes)."""
         ...
 
 
@@ -39,7 +40,7 @@ class Stage(Protocol):
     """One role of one model on one variant."""
 
     def under(self, tokens_per_s: FloatArray) -> Loaded:
-        """Return this stage under a load, given in this role's tokens per second of each class, shape (classes,)."""
+        """Return this stage under levels of load, in this role's tokens per second, shape (levels, classes)."""
         ...
 
     def reachable(self) -> FloatArray:
@@ -47,7 +48,7 @@ class Stage(Protocol):
         ...
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
-        """Return what limits this stage at such a load."""
+        """Return what limits this stage at a load of shape (classes,)."""
         ...
 
 
@@ -74,8 +75,22 @@ class PrefillStage:
         return cls(model, classes, np.array([_patience(model, c, first_step_s, hands_over) for c in classes]), window)
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedPrefill":
-        """Return this stage under a load (``Stage``)."""
-        return LoadedPrefill(self.patience_s, self._load(tokens_per_s), self.window)
+        """Return this stage under levels of load (``Stage``).
+
+        All classes together make one mixture of prompts, weighted by arrivals.
+        """
+        lengthy = np.array([c.uncached.mean for c in self.classes])
+        unit = [self._unit(traffic) for traffic in self.classes]
+        arrivals = np.divide(tokens_per_s, lengthy, out=np.zeros_like(tokens_per_s), where=lengthy > 0)
+        total = np.maximum(arrivals.sum(axis=1), 1e-12)
+        mean = arrivals @ np.array([load.service_mean_s for load in unit]) / total
+        second = arrivals @ np.array([load.service_mean_s**2 * (1.0 + load.service_scv) for load in unit]) / total
+        scatter = arrivals @ np.array([load.arrival_scv for load in unit]) / total
+        return LoadedPrefill(
+            self.patience_s,
+            Loads(total * mean, mean * scatter + np.divide(second - mean**2, mean, out=0 * mean, where=mean > 0)),
+            self.window,
+        )
 
     def reachable(self) -> FloatArray:
         """Return the share of each class's prompts short enough for the limit (``Stage``)."""
@@ -85,33 +100,10 @@ class PrefillStage:
         """Return that the wait for prefill limits this stage (``Stage``)."""
         return Code.TTFT_AT_RISK
 
-    def _load(self, tokens_per_s: FloatArray) -> queueing.Load:
-        """Return what all classes together ask of the replicas: their mixture, weighted by arrivals."""
-        parts = [
-            self._part(traffic, float(rate))
-            for traffic, rate in zip(self.classes, tokens_per_s, strict=True)
-            if rate > 0 and traffic.uncached.mean > 0  # a profile that never sent anything has no lengths
-        ]
-        arrivals = sum(part.arrivals_per_second for part in parts)
-        if arrivals <= 0:
-            return queueing.Load(0.0, 1.0, 0.0, 0.0)
-        shares = [part.arrivals_per_second / arrivals for part in parts]
-        mean = sum(share * part.service_mean_s for share, part in zip(shares, parts, strict=True))
-        second = sum(
-            share * part.service_mean_s**2 * (1.0 + part.service_scv) for share, part in zip(shares, parts, strict=True)
-        )
-        return queueing.Load(
-            arrivals_per_second=arrivals,
-            arrival_scv=sum(share * part.arrival_scv for share, part in zip(shares, parts, strict=True)),
-            service_mean_s=mean,
-            service_scv=max(0.0, second / mean**2 - 1.0),
-            step_requests=1.0 / sum(share / part.step_requests for share, part in zip(shares, parts, strict=True)),
-        )
-
-    def _part(self, traffic: TrafficClass, tokens_per_s: float) -> queueing.Load:
-        arrivals = tokens_per_s / traffic.uncached.mean
+    def _unit(self, traffic: TrafficClass) -> queueing.Load:
+        """Return the load of one prompt of a class a second."""
         cached = max(0.0, traffic.prompt.mean - traffic.uncached.mean)
-        return admission.prefill_load(self.model, arrivals, traffic.burstiness, traffic.uncached, cached)
+        return admission.prefill_load(self.model, 1.0, traffic.burstiness, traffic.uncached, cached)
 
 
 def _patience(model: ReplicaModel, traffic: TrafficClass, first_step_s: float, hands_over: bool) -> FloatArray:  # noqa: FBT001
@@ -124,28 +116,23 @@ def _patience(model: ReplicaModel, traffic: TrafficClass, first_step_s: float, h
 
 @dataclass(frozen=True, slots=True)
 class LoadedPrefill:
-    """Prefill replicas under one load."""
+    """Prefill replicas under several levels of load."""
 
-    patience_s: FloatArray
-    load: queueing.Load
-    window_s: Seconds
+    patience_s: FloatArray  # shape (classes, lengths)
+    loads: Loads
+    window: Seconds
 
     @property
-    def busy_replicas(self) -> float:
+    def busy_replicas(self) -> FloatArray:
         """Return the replicas that computing the prompts keeps busy (``Loaded``)."""
-        return self.load.busy_servers
+        return self.loads.busy_servers
 
     def attainment(self, replicas: int) -> FloatArray:
-        """Return the share of each class's requests whose first token comes inside its limit (``Loaded``).
-
-        The steady state's wait or, where less, that of a planning window: by its end the next decision has acted.
-        """
+        """Return the share of each class's requests whose first token comes inside its limit (``Loaded``)."""
         waits = np.maximum(self.patience_s, 0.0)
-        late = transient.waiting_tail(self.load, replicas, waits.ravel(), self.window_s).reshape(waits.shape)
-        if self.load.busy_servers < replicas:
-            steady = [[queueing.waiting_tail(self.load, replicas, float(wait)) for wait in row] for row in waits]
-            late = np.minimum(late, steady)
-        return np.asarray(1.0 - np.where(self.patience_s > 0, late, 1.0) @ LENGTH_WEIGHTS)
+        late = transient.waiting_tail(self.loads, replicas, waits.ravel(), self.window)
+        late = np.where(self.patience_s > 0, late.reshape(-1, *waits.shape), 1.0)
+        return np.asarray(1.0 - late @ LENGTH_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +143,16 @@ class DecodeStage:
     classes: Sequence[TrafficClass]
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedDecode":
-        """Return this stage under a load (``Stage``)."""
-        total = float(tokens_per_s.sum())
+        """Return this stage under levels of load (``Stage``)."""
+        return LoadedDecode(tuple(self._level(level) for level in tokens_per_s))
+
+    def _level(self, tokens_per_s: FloatArray) -> "DecodeLevel":
         context = self._context(tokens_per_s)
         held = self._held(context)
         step, limits = self.model.step, [c.profile.slo.itl for c in self.classes]
-        return LoadedDecode(
+        return DecodeLevel(
             model=self.model,
-            tokens_per_s=total,
+            tokens_per_s=float(tokens_per_s.sum()),
             context=context,
             held=held,
             room=np.array([min(step.largest_batch(itl, context), held) for itl in limits]),
@@ -206,6 +195,22 @@ class DecodeStage:
 
 @dataclass(frozen=True, slots=True)
 class LoadedDecode:
+    """Decode replicas under several levels of load."""
+
+    levels: tuple["DecodeLevel", ...]
+
+    @property
+    def busy_replicas(self) -> FloatArray:
+        """Return the replicas whose largest batch would just generate each level (``Loaded``)."""
+        return np.array([level.busy_replicas for level in self.levels])
+
+    def attainment(self, replicas: int) -> FloatArray:
+        """Return the share of each class's requests whose mean ITL stays inside its limit (``Loaded``)."""
+        return np.array([level.attainment(replicas) for level in self.levels])
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLevel:
     """Decode replicas under one load."""
 
     model: ReplicaModel
@@ -217,7 +222,7 @@ class LoadedDecode:
 
     @property
     def busy_replicas(self) -> float:
-        """Return the replicas whose largest batch would just generate the load (``Loaded``)."""
+        """Return the replicas whose largest batch would just generate the load."""
         step_s = float(self.model.step.step_s(self.held, self.held * self.context))
         return self.tokens_per_s * step_s / self.held
 

@@ -41,20 +41,21 @@ def of_role(situation: Situation, role: Role) -> Mapping[str, Need]:
 def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Need:
     known = situation.knowledge[variant.name]
     stage, goals = _stage(variant.role, known, classes, situation.window), _goals(classes)
-    soon = traffic.levels(variant.role, situation.soon, situation.demands)
-    later = traffic.levels(variant.role, known.lead, situation.demands)
+    margin = situation.margins.of(variant.role)
+    soon = traffic.levels(variant.role, situation.soon, situation.demands, margin)
+    later = traffic.levels(variant.role, known.lead, situation.demands, margin)
     queued = _backlog(situation, variant.role, stage, classes, soon, known)
     most = 2 * max(1, variant.max_replicas)
 
     def need(levels: Levels) -> Requirement:
         return sizing.requirement(stage, classes, levels, goals, most)
 
-    present, coming = need(soon), need(_with_flow(later, queued))
+    present, coming = need(soon), need(later)
+    if queued > 0:
+        clearing = need(later.with_flow(queued))
+        coming = replace(clearing, code=Code.BACKLOG) if clearing.replicas > coming.replicas else coming
     wanted = coming if coming.replicas > present.replicas else present
-    if queued > 0 and wanted is coming and need(later).replicas < coming.replicas:
-        wanted = replace(wanted, code=Code.BACKLOG)
-    highest = Levels(later.horizon, np.broadcast_to(later.tokens_per_s[-1], later.tokens_per_s.shape))
-    return Need(lower=present.replicas, wanted=wanted, upper=max(wanted.replicas, need(highest).replicas))
+    return Need(lower=present.replicas, wanted=wanted, upper=max(wanted.replicas, need(later.highest()).replicas))
 
 
 def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass], window: Seconds) -> Stage:
@@ -80,7 +81,7 @@ def _backlog(
     pods = situation.ready_pods(role)
     per_request = _tokens_per_request(role, classes, load)
     queued = _waiting(situation.observed.engines, pods) * per_request
-    served_per_s = len(pods) * total / max(1e-9, stage.under(load).busy_replicas)
+    served_per_s = len(pods) * total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
     left = queued + (total - served_per_s) * known.lead
     return max(0.0, min(left, queued + total * known.lead)) / known.startup / total if queued > 0 else 0.0
 
@@ -95,8 +96,3 @@ def _tokens_per_request(role: Role, classes: Sequence[TrafficClass], tokens_per_
     means = np.array([(c.output if role is Role.DECODE else c.uncached).mean for c in classes], dtype=np.float64)
     requests = np.divide(tokens_per_s, means, out=np.zeros_like(means), where=means > 0)
     return float(tokens_per_s.sum() / requests.sum()) if requests.sum() > 0 else 0.0
-
-
-def _with_flow(levels: Levels, share: float) -> Levels:
-    """Return levels that carry a further flow, given as a share of the expected load, in the same mix."""
-    return Levels(levels.horizon, levels.tokens_per_s + share * levels.expected_tokens_per_s)

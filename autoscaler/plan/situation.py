@@ -1,7 +1,7 @@
 """All that a plan for one policy is made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.domain.demand import Demand, ProfileDemand
 from autoscaler.domain.fleet import PodState, Workload
@@ -11,6 +11,7 @@ from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import ReplicaModel
+from autoscaler.plan.risk import Margins
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Situation:
     knowledge: Mapping[str, Knowledge]  # by variant name
     soon: Seconds  # the nearest horizon of the demand: served by what is there
     window: Seconds  # how long a decision's capacity has to do, from each horizon on
+    margins: Margins = field(default_factory=Margins)
 
     @property
     def demands(self) -> tuple[ProfileDemand, ...]:

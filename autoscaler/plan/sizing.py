@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.reason import Code, Evidence
-from autoscaler.plan.capacity import DecodeStage, Loaded, Stage
-from autoscaler.plan.traffic import LEVEL_WEIGHTS, Levels, TrafficClass
+from autoscaler.plan.capacity import DecodeStage, Stage
+from autoscaler.plan.traffic import Levels, TrafficClass
 
 FloatArray = NDArray[np.float64]
 
@@ -28,22 +28,6 @@ class Requirement:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """A stage under every level of load that may come."""
-
-    loaded: tuple[Loaded, ...]
-
-    @classmethod
-    def of(cls, stage: Stage, levels: Levels) -> "Outlook":
-        """Put a stage under each level."""
-        return cls(tuple(stage.under(level) for level in levels.tokens_per_s))
-
-    def attainment(self, replicas: int) -> FloatArray:
-        """Return the share of each class's requests inside its limit, averaged over the levels."""
-        return np.asarray(LEVEL_WEIGHTS @ np.array([loaded.attainment(replicas) for loaded in self.loaded]))
-
-
 def requirement(
     stage: Stage, classes: Sequence[TrafficClass], levels: Levels, goals: FloatArray, most: int
 ) -> Requirement:
@@ -59,11 +43,15 @@ def requirement(
     load = levels.expected_tokens_per_s
     if not load.any():
         return Requirement(0, Code.NO_LOAD, "", {})
-    outlook = Outlook.of(stage, levels)
+    loaded = stage.under(levels.tokens_per_s)
+
+    def expected(count: int) -> FloatArray:
+        return np.asarray(levels.weights @ loaded.attainment(count))
+
     within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
-    least = min(most, max(1, math.floor(outlook.loaded[0].busy_replicas)))
-    replicas = _smallest(lambda count: bool(np.all(outlook.attainment(count) >= within)), least, most)
-    one_less = outlook.attainment(max(1, replicas - 1))
+    least = min(most, max(1, math.floor(loaded.busy_replicas[0])))
+    replicas = _smallest(lambda count: bool(np.all(expected(count) >= within)), least, most)
+    one_less = expected(max(1, replicas - 1))
     tightest = int(np.argmin(one_less - within))  # whom one less would hurt first
     evidence: Evidence = {
         "profile": classes[tightest].profile.name,
@@ -71,8 +59,8 @@ def requirement(
         "horizon_s": float(levels.horizon),
         "tokens_per_s": float(load.sum()),
         "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
-        "busy_replicas": stage.under(load).busy_replicas,
-        "attainment": float(outlook.attainment(replicas)[tightest]),
+        "busy_replicas": float(levels.weights @ loaded.busy_replicas),
+        "attainment": float(expected(replicas)[tightest]),
         "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
         "goal": float(goals[tightest]),
         "replicas_alone": replicas,

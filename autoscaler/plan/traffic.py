@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,25 +65,31 @@ def lengths(moments: Moments) -> FloatArray:
 class Levels:
     """Load of one role at one horizon: tokens per second of each class, at each level that may come.
 
-    ``tokens_per_s``: shape (levels, classes), rising over levels; weights of the levels: LEVEL_WEIGHTS.
+    ``tokens_per_s``: shape (levels, classes), rising over levels; ``weights``: how likely each is, shape (levels,).
     """
 
     horizon: Seconds
     tokens_per_s: FloatArray
-
-    @property
-    def median_tokens_per_s(self) -> FloatArray:
-        """Return the tokens per second of each class at the middle of the forecast, shape (classes,)."""
-        return np.asarray(self.tokens_per_s[0])
+    weights: FloatArray = field(default_factory=lambda: LEVEL_WEIGHTS)
 
     @property
     def expected_tokens_per_s(self) -> FloatArray:
         """Return the expected tokens per second of each class, shape (classes,)."""
-        return np.asarray(LEVEL_WEIGHTS @ self.tokens_per_s)
+        return np.asarray(self.weights @ self.tokens_per_s)
+
+    def highest(self) -> "Levels":
+        """Return the highest level alone, as if it were certain."""
+        return replace(self, tokens_per_s=self.tokens_per_s[-1:], weights=np.ones(1))
+
+    def with_flow(self, share: float) -> "Levels":
+        """Return levels that carry a further flow, given as a share of the expected load, in the same mix."""
+        return replace(self, tokens_per_s=self.tokens_per_s + share * self.expected_tokens_per_s)
 
 
-def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand]) -> Levels:
+def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand], margin: float = 1.0) -> Levels:
     """Return what a role may have to serve ``horizon`` from now.
+
+    ``margin``: factor on the distance of each level from the median (``risk``).
 
     Profiles are taken as independent: their excesses over the median add up in squares, not in full. At each level
     the total excess is shared among the classes as their own excesses are.
@@ -93,7 +99,7 @@ def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand]) -> Le
     own = np.array([[f.mean.at(p) for f in forecasts] for p in _LEVEL_PROBABILITIES]) - medians
     apart, together = np.abs(own).sum(axis=1), np.sqrt((own**2).sum(axis=1))
     shrink = np.divide(together, apart, out=np.ones_like(apart), where=apart > 0)
-    return Levels(horizon, np.maximum(0.0, medians + own * shrink[:, None]))
+    return Levels(horizon, np.maximum(0.0, medians + margin * own * shrink[:, None]))
 
 
 def _tokens(role: Role, demand: ProfileDemand) -> "dict[Seconds, RateForecast]":

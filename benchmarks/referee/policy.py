@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scipy.special import ndtr
+
 from autoscaler.decider import Decider
 from autoscaler.domain.fleet import Pod, PodState, Workload
-from autoscaler.domain.observation import EngineLoad, ModelObservation, Moments, Observation, ProfileLoad
+from autoscaler.domain.observation import EngineLoad, Latency, ModelObservation, Moments, Observation, ProfileLoad
 from autoscaler.domain.policy import Behavior, Mode, ScalingRules, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import RequestProfile
@@ -60,6 +62,38 @@ class Lengths:
         return Moments(mean, mean**2 + variance)
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How the requests completed since the last tick were served: the referee tells means over all profiles only.
+
+    A gateway counts each request; here the shares inside the limits are estimated: waits as exponential beyond what a
+    prompt takes alone, mean ITLs of requests as normal with a tenth of their mean as deviation.
+    """
+
+    slo: Mapping[str, SLO]
+    alone_s: Mapping[str, float]  # unloaded TTFT by profile
+    mean_ttft_s: float | None
+    mean_alone_s: float  # over the mix of profiles
+    mean_itl_s: float | None
+    count: float
+
+    def ttft(self, profile: str, at: Instant) -> Signal[Latency]:
+        if self.mean_ttft_s is None:
+            return Missing(GapReason.NOT_A_NUMBER, at)
+        wait, room = self.mean_ttft_s - self.mean_alone_s, self.slo[profile].ttft - self.alone_s[profile]
+        late = 0.0 if wait <= 0 else math.exp(-max(0.0, room) / wait)
+        return _latency(self.mean_ttft_s, 1.0 - late, self.count)
+
+    def itl(self, profile: str, at: Instant) -> Signal[Latency]:
+        if not self.mean_itl_s:
+            return Missing(GapReason.NOT_A_NUMBER, at)
+        return _latency(self.mean_itl_s, float(ndtr((self.slo[profile].itl / self.mean_itl_s - 1.0) / 0.1)), self.count)
+
+
+def _latency(mean_s: float, within: float, count: float) -> Latency:
+    return Latency(mean_s, mean_s, mean_s, mean_s, within, count)
+
+
 @dataclass(slots=True)
 class ProfileCounts:
     """What the gateway told of one profile so far."""
@@ -67,7 +101,9 @@ class ProfileCounts:
     input: Lengths = field(default_factory=Lengths)
     output: Lengths = field(default_factory=Lengths)
 
-    def load(self, profile: str, counts: Mapping[str, int], dt: float, at: Instant, fresh: float) -> ProfileLoad:
+    def load(
+        self, profile: str, counts: Mapping[str, int], dt: float, at: Instant, fresh: float, served: Served
+    ) -> ProfileLoad:
         self.input.add(counts["requests"], counts["input_tokens"], dt)
         self.output.add(counts.get("completed", 0), counts.get("output_tokens", 0), dt)
         rate, prompt = counts["requests"] / dt, counts["input_tokens"] / dt
@@ -80,8 +116,8 @@ class ProfileCounts:
             output_tokens_per_second=output if isinstance(output, Missing) else rate * output.mean,
             prompt_tokens=self.input.moments(at),
             output_tokens=output,
-            ttft=absent,
-            itl=absent,
+            ttft=served.ttft(profile, at),
+            itl=served.itl(profile, at),
             queued_requests=0.0,
         )
 
@@ -120,8 +156,9 @@ class RefereePolicy:
         dt = traffic["duration_s"] or TICK_MS / 1000
         if traffic["hit_rate_count"]:
             self.hit_rate += min(1.0, dt / 60.0) * (traffic["avg_kv_hit_rate"] - self.hit_rate)
+        served = self._served(traffic, snapshot["gateway"], at)
         loads = {
-            name: self.counts[name].load(name, counts, dt, at, 1.0 - self.hit_rate)
+            name: self.counts[name].load(name, counts, dt, at, 1.0 - self.hit_rate, served)
             for name, counts in snapshot["gateway"].items()
         }
         fleet = {pool: self._workload(snapshot, pool, at) for pool in ROLES}
@@ -133,6 +170,27 @@ class RefereePolicy:
         idle = {pod.name for workload in fleet.values() for pod in workload.in_state(PodState.READY)} - engines.keys()
         engines |= {name: idle_engine(name, self.kv_tokens, at) for name in idle}
         return Observation(at, {POLICY: ModelObservation(POLICY, loads, fleet, engines, 0.0)})
+
+    def _served(self, traffic: Mapping[str, Any], gateway: Mapping[str, Mapping[str, int]], at: Instant) -> Served:
+        model = self.decider.replica_model(POLICY, "prefill")
+        alone = {}
+        for name in self.counts:
+            prompt = self.counts[name].input.moments(at)
+            tokens = 0.0 if isinstance(prompt, Missing) else prompt.mean
+            fresh = tokens * (1.0 - self.hit_rate)
+            alone[name] = float(model.prefill.latency_s(fresh, tokens - fresh) + model.handover.latency_s(tokens))
+        done = {name: counts.get("completed", 0) for name, counts in gateway.items()}
+        mix = sum(done.values())
+        mean_alone = sum(alone[name] * n for name, n in done.items()) / mix if mix else 0.0
+        step_s = (traffic["avg_itl_ms"] or 0.0) / 1000
+        return Served(
+            slo={profile.name: profile.slo for profile in self.policy.profiles},
+            alone_s={name: seconds + step_s for name, seconds in alone.items()},
+            mean_ttft_s=traffic["avg_ttft_ms"] / 1000 if traffic["ttft_count"] and mix else None,
+            mean_alone_s=mean_alone + step_s,
+            mean_itl_s=traffic["avg_itl_ms"] / 1000 if traffic["itl_count"] else None,
+            count=float(traffic["ttft_count"]),
+        )
 
     def _workload(self, snapshot: dict[str, Any], pool: str, at: Instant) -> Workload:
         pods = []
