@@ -471,7 +471,7 @@ class SimulatedCluster:
         if request.lost:
             return
         row, requests = request.row, self._requests
-        tokens = int(self.trace.output_tokens[row])
+        tokens = request.answer
         itl = (time - request.first) / (tokens - 1) if tokens > 1 else 0.0
         requests.itl_s[row] = itl
         requests.finish_s[row] = time
@@ -481,7 +481,7 @@ class SimulatedCluster:
         meters.output_tokens += tokens
         meters.output_squares += tokens * tokens
         meters.output_lengths.add(tokens)
-        meters.prompt_lengths.add(int(self.trace.input_tokens[row]))
+        meters.prompt_lengths.add(request.prompt)
         if tokens > 1:
             meters.itl.add(itl, tokens - 1)
         self.finished_requests += 1

@@ -266,7 +266,8 @@ class Engine:
         """Do the next step, with what stalls it."""
         stall, self._stall = self._stall, 0.0
         self._jump(1, self._step_s() + stall, 0.0)
-        self._finish()
+        if self._running[0][0] <= self._step or self._joining:
+            self._finish()
 
     def _first_tokens(self, time: float, took: float) -> None:
         fresh, meters = self._fresh, self.meters
@@ -420,7 +421,8 @@ class Engine:
 
     def _next_step(self) -> None:
         """Begin the next step and form the one after it; without prompts go back to many steps at once."""
-        self._admit(self._joining_next)
+        if self._joining_next:
+            self._admit(self._joining_next)
         if not self._planned and not (self._ahead and self._batch):
             self._admit(self._joining)
             self._plan_chunks()
@@ -430,7 +432,8 @@ class Engine:
         self._planned = []
         if self._ahead:
             self._joining_next, self._joining = self._joining, self._joining_next
-            self._plan_chunks()
+            if self._waiting or (self._prefilling and self._prefilling[-1].left):
+                self._plan_chunks()
         if not (chunks or self._planned or self._joining_next):
             self._stepping = False
             if self._batch:

@@ -8,8 +8,8 @@ class Request:
     """One request on its way; forgotten when it ends."""
 
     __slots__ = (
-        "arrival", "cached", "computed", "decode_pod", "engine_at", "finish_step", "first", "hashes", "input", "joined",
-        "left", "lost", "output", "pending", "pinned", "prefill_pod", "profile", "row", "started",
+        "answer", "arrival", "cached", "computed", "decode_pod", "engine_at", "first", "hashes", "input", "left",
+        "lost", "output", "pending", "pinned", "prefill_pod", "profile", "prompt", "row", "started",
     )  # fmt: skip
 
     def __init__(self, row: int, arrival: float, input_tokens: int, output_tokens: int, profile: int) -> None:
@@ -18,6 +18,8 @@ class Request:
         self.arrival = arrival
         self.input = input_tokens
         self.output = output_tokens  # still to be generated
+        self.prompt = input_tokens  # as it arrived; `input` grows when a preempted request is computed again
+        self.answer = output_tokens
         self.profile = profile
         self.hashes: Sequence[int] = ()
         self.left = input_tokens  # prompt tokens still to be computed
@@ -25,9 +27,7 @@ class Request:
         self.cached = 0
         self.engine_at = 0.0  # when the engine that has it got it
         self.started = 0.0  # when its first chunk began
-        self.joined = 0.0
         self.first = -1.0  # when the user saw the first token; < 0: not yet
-        self.finish_step = 0
         self.lost = False
         self.pending = 0  # chunks in steps that are formed and not done
         self.pinned = False  # its KV waits on the prefill replica
