@@ -75,6 +75,12 @@ class Council:
         """Return the experts that have to be trained."""
         return [expert for expert in self.experts if isinstance(expert, Learned)]
 
+    def rest_on(self, days: frozenset[int]) -> None:
+        """Tell the experts of seasons on which days people rest."""
+        for expert in self.experts:
+            if isinstance(expert, DayProfile):
+                expert.rest = days
+
     def champion(self, node: int) -> str:
         """Return the name of the expert with the largest weight at a node."""
         return self.experts[int(self.mixture.weights[:, NODES.index(node)].argmax())].name

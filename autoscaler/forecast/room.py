@@ -139,6 +139,9 @@ class LoadForecaster:
     """Forecasts the load of every profile of one policy."""
 
     profiles: dict[str, ProfileForecaster] = field(default_factory=dict)
+    rest_days: frozenset[int] = (
+        frozenset()
+    )  # see calendar.rest_days; days of work and of rest have profiles of their own
     looked_at: int = 0  # the minute up to which outages were looked for
 
     def observe(self, at: Instant, loads: Mapping[str, ProfileLoad], *, long_ago: bool = False) -> None:
@@ -152,7 +155,7 @@ class LoadForecaster:
         """
         for name, load in loads.items():
             if name not in self.profiles:
-                self.profiles[name] = _watching(ProfileForecaster())
+                self.profiles[name] = _watching(ProfileForecaster(), self.rest_days)
             self.profiles[name].observe(at, load, long_ago=long_ago)
         self._forget_outages()
 
@@ -278,8 +281,9 @@ class LoadForecaster:
         return {h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold)) for h in horizons}
 
 
-def _watching(profile: ProfileForecaster) -> ProfileForecaster:
+def _watching(profile: ProfileForecaster, rest_days: frozenset[int]) -> ProfileForecaster:
     for series in profile.series.values():
+        series.council.rest_on(rest_days)
         for horizon in HORIZONS:
             series.watch((on_grid(horizon), on_grid(HOLD)))
     return profile

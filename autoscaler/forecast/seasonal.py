@@ -41,10 +41,25 @@ def day_profile(values: FloatArray, first: int) -> FloatArray:
     return np.asarray(smooth + 0.05 * overall + 1e-12)
 
 
+FEWEST_ALIKE = 2
+"""Days of the same kind (of work, or of rest) below which all days count."""
+
+
+def days_alike(values: FloatArray, first: int, rest: frozenset[int]) -> FloatArray:
+    """Return minutes in which days unlike the newest are gaps: rest days while people work, and the reverse."""
+    days = (first + np.arange(len(values))) // MINUTES_PER_DAY
+    resting = np.isin(days, list(rest))
+    alike = resting == resting[-1]
+    if alike.sum() < FEWEST_ALIKE * MINUTES_PER_DAY:
+        return values
+    return np.where(alike, values, np.nan)
+
+
 @dataclass(slots=True)
 class DayProfile:
     """The ten-minute average times the change that the mean day shows from now to then."""
 
+    rest: frozenset[int] = frozenset()  # numbers of days (Unix time / 86,400 s) on which people rest; none: all alike
     profile: list[float] = field(default_factory=list)
     name: str = "day-profile"
     needs: int = MINUTES_PER_DAY
@@ -53,7 +68,9 @@ class DayProfile:
 
     def fit(self, memory: Memory) -> None:
         """Take the mean of the last days anew."""
-        self.profile = day_profile(memory.minutes.values, memory.minutes.first).tolist()
+        values, first = memory.minutes.values, memory.minutes.first
+        alike = days_alike(values, first, self.rest) if self.rest else values
+        self.profile = day_profile(alike, first).tolist()
 
     def predict(self, memory: Memory) -> FloatArray:
         """Return the average times the profile's ratio, at each node."""

@@ -34,8 +34,8 @@ def to_plain(value: object) -> Plain:
         return {"shape": list(value.shape), "values": to_plain(value.ravel().tolist())}
     if isinstance(value, Mapping):
         return [[to_plain(key), to_plain(item)] for key, item in value.items()]
-    if isinstance(value, Sequence | deque) and not isinstance(value, str):
-        return [to_plain(item) for item in value]
+    if isinstance(value, Sequence | deque | frozenset) and not isinstance(value, str):
+        return [to_plain(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
@@ -92,7 +92,7 @@ def _read_container(origin: Any, arguments: tuple[Any, ...], plain: Plain) -> An
         return {_read(key, k): _read(item, v) for k, v in plain}
     if origin is tuple and arguments[-1] is not Ellipsis:
         return tuple(_read(argument, value) for argument, value in zip(arguments, plain, strict=True))
-    return (deque if origin is deque else tuple if origin is tuple else list)(_read(arguments[0], v) for v in plain)
+    return origin(_read(arguments[0], value) for value in plain)
 
 
 def _read_scalar(kind: Any, plain: Plain) -> Any:  # noqa: ANN401, as above
