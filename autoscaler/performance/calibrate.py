@@ -37,8 +37,9 @@ FORGETTING = 0.98  # what 15 s leave of a sample's weight: half-life about 8.5 m
 FORGETTING_TIME = Seconds(15.0)
 GATE = 5.02  # 97.5 % of chi-square with one degree of freedom
 PATIENCE = 5  # rejections in a row after which the engine, not the sample, has changed
-WIDENING = 4.0  # of the prior's variance, then
+WIDENING = 4.0  # of the prior's variance, then, up to
 WIDEST = 64.0
+FORGIVEN = 16.0  # and what was learned before counts so many times less
 FURTHEST = math.log(4.0)  # a coefficient is corrected to at most 4 times, at least a quarter of its prior
 FORM_SD = 0.02  # what no coefficients can explain, of the form itself
 WARM_UP = Seconds(120.0)
@@ -164,9 +165,7 @@ class Calibration:
         expected = noise**2 + float(shares @ covariance @ shares)
         if innovation**2 > GATE * expected:
             refused = replace(self, rejected=self.rejected + 1)
-            if refused.rejected < PATIENCE or self.widening >= WIDEST:
-                return refused
-            return refused.widened().taught_by(sample)
+            return refused if refused.rejected < PATIENCE else refused.widened()
         wanted = innovation + float(shares @ logs)
         return replace(
             self,
@@ -182,8 +181,8 @@ class Calibration:
             self,
             rejected=0,
             widening=min(WIDEST, WIDENING * self.widening),
-            information=_rows(np.array(self.information) / WIDENING),
-            weighted=tuple(value / WIDENING for value in self.weighted),
+            information=_rows(np.array(self.information) / FORGIVEN),
+            weighted=tuple(value / FORGIVEN for value in self.weighted),
         )
 
     def _estimate(self) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,7 @@ from autoscaler.performance.step import EngineLimits, Handover, PrefillModel, Re
 
 STREAMING = 1.25  # time to stream the weights, over bytes / nominal bandwidth
 LAYER_S = {1: 28e-6, 2: 38e-6, 4: 50e-6, 8: 60e-6}  # launches and all-reduce of a layer, by TP
-EXPERT_LAYER_S = 20e-6  # routing and scattered launches of a layer with experts, in addition
+EXPERT_LAYER_S = 15e-6  # routing and scattered launches of a layer with experts, in addition
 LATENT_LAYER_S = 25e-6  # projections to and from the latent, in addition
 SEQUENCE_LAYER_S = {1: 0.39e-6, 2: 0.5e-6, 4: 0.7e-6, 8: 1.0e-6}  # of a sequence, at H200's arithmetic speed, by TP
 NARROW_STREAMING = 1.25  # 4-bit weights are unpacked on the way, over other weights
@@ -25,7 +25,7 @@ ATTENTION_MFU_RATIO = 0.94
 PREFILL_LAYER_S = 100e-6
 FLOOR_S = 3.2e-3  # the shortest prefill takes so much longer than a decode step
 ACTIVATION_BYTES = 2.2 * GIB
-FEW_AND_MANY = (4.0, 64.0)  # sequences between which the experts that a step reads are taken to grow by the root
+MANY = 64.0  # sequences up to which the experts that a step reads are taken to grow by the root
 SCALE_BITS = 0.5
 REFERENCE_FLOPS = 989e12
 HANDOVER_S = 0.12  # orchestration, measured over NIXL
@@ -110,11 +110,11 @@ def _spread(accelerator: Accelerator, shape: Shape, setup: Serving) -> float:
 def _step(accelerator: Accelerator, shape: Shape, setup: Serving) -> StepModel:
     tp = setup.tensor_parallel
     flops, bandwidth = accelerator.flops_per_second(setup.weight_bits), accelerator.bandwidth_bytes_per_second
-    few, many = (_weight_bytes(shape, setup, sequences) / (tp * bandwidth) for sequences in FEW_AND_MANY)
+    few, many = (_weight_bytes(shape, setup, sequences) / (tp * bandwidth) for sequences in (1.0, MANY))
     streaming = STREAMING * (NARROW_STREAMING if setup.weight_bits < 8 and not shape.experts else 1.0)
-    root = streaming * (many - few) / (math.sqrt(FEW_AND_MANY[1]) - math.sqrt(FEW_AND_MANY[0]))
+    root = streaming * (many - few) / math.sqrt(MANY)
     layer_s = LAYER_S[tp] + EXPERT_LAYER_S * bool(shape.experts) + LATENT_LAYER_S * shape.is_latent
-    base = streaming * few - root * math.sqrt(FEW_AND_MANY[0]) + shape.layers * layer_s
+    base = streaming * few + shape.layers * layer_s
     per_sequence = shape.layers * SEQUENCE_LAYER_S[tp] * REFERENCE_FLOPS / accelerator.flops_per_second(16)
     kv = kv_bytes_per_token(shape, setup.kv_bits) * replicas_of_kv(shape, tp)
     arithmetic = 2.0 * (shape.active_layer_parameters + shape.head_parameters) / (tp * flops * MFU[tp])
