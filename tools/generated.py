@@ -34,6 +34,7 @@ class Generated:
 
 GENERATED: tuple[Generated, ...] = (
     Generated("policies/schema.json", ("-m", "autoscaler", "policy", "schema")),
+    Generated("manifests/crd/slopolicies.yaml", ("-m", "tools.generate_crd")),
     Generated("docs/reference/policy.md", ("-m", "tools.generate_policy_docs")),
 )
 

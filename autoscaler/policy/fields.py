@@ -43,7 +43,12 @@ class _Generator(GenerateJsonSchema):
 @functools.cache
 def json_schema() -> Mapping[str, Any]:
     """Return the JSON schema (draft 2020-12) of a policy document."""
-    return SLOPolicyDocument.model_json_schema(by_alias=True, schema_generator=_Generator)
+    return schema_of(SLOPolicyDocument)
+
+
+def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return the JSON schema of any part, as Kubernetes means it: what is null is absent."""
+    return model.model_json_schema(by_alias=True, schema_generator=_Generator)
 
 
 def schema_at(path: Path) -> Mapping[str, Any]:

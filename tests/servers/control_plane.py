@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import yaml
@@ -109,18 +109,24 @@ class ControlPlane:
         return tuple(event for event in self.audit_events(user) if event.is_write)
 
     def request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, user: str = ADMIN
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        user: str = ADMIN,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
-        """Send one request as a user and return the answer; ``PATCH`` is a JSON merge patch.
+        """Send one request as a user and return the answer; ``PATCH`` is a JSON merge patch unless headers say else.
 
         Raises:
             ApiError: the server refused.
             URLError: no server answers.
         """
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Authorization": f"Bearer {_token(user)}", "Content-Type": kind, "User-Agent": "tests"}
+        sent = {"Authorization": f"Bearer {_token(user)}", "Content-Type": kind, "User-Agent": "tests", **headers}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=sent, method=method)
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S, context=self._tls()) as answer:
                 parsed: dict[str, Any] = json.loads(answer.read())
