@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import TypeAlias, assert_never
 
@@ -16,7 +17,7 @@ from autoscaler.domain.signal import Gap, Missing
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
-def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of value  # noqa: PLR0911 - one return per kind of value
+def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of value
     """Return any domain value as plain JSON data; what JSON has no number for becomes a string."""
     match value:
         case None | bool() | str() if not isinstance(value, Enum):
@@ -31,6 +32,8 @@ def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of valu
             return {"missing": reason.value, "since": since, "detail": detail}
         case Mapping():
             return {str(key.value if isinstance(key, Enum) else key): plain(item) for key, item in value.items()}
+        case AbstractSet():
+            return [plain(item) for item in sorted(value, key=str)]
         case Sequence():
             return [plain(item) for item in value]
         case _ if dataclasses.is_dataclass(value):
