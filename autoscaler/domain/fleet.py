@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from autoscaler.domain.units import Instant
+from autoscaler.domain.units import Instant, Seconds
 
 
 class PodState(StrEnum):
@@ -34,6 +34,10 @@ class Pod:
     ip: str = ""
     node: str = ""
     blocked_by: str = ""  # what keeps a Pending pod waiting, in the scheduler's words
+    unrouted_since: Instant | None = None  # noted: every picker had dropped it by then
+    empty_since: Instant | None = None  # noted: it held no work by then
+    ordinal: int | None = None  # of a StatefulSet: the highest goes first; None: deletion cost decides
+    warm_up: Seconds | None = None  # gated by its template: to be announced so long after Ready
 
 
 @dataclass(frozen=True, slots=True)

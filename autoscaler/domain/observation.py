@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from autoscaler.domain.fleet import Workload
-from autoscaler.domain.signal import Gap, Signal
+from autoscaler.domain.membership import Membership
+from autoscaler.domain.signal import Gap, GapReason, Missing, Signal
 from autoscaler.domain.units import Instant
 
 
@@ -76,6 +77,9 @@ class EngineLoad:
     newest_sample: Signal[Instant]
 
 
+UNREAD = Missing(GapReason.ABSENT, Instant(0.0), "no endpoint picker is read")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelObservation:
     """One policy's part of an observation."""
@@ -87,6 +91,8 @@ class ModelObservation:
     unmatched_share: Signal[float]  # share of requests that no profile's match named (they count as default)
     paused: bool = False  # by annotation: hold everything
     paused_scale_down: bool = False
+    membership: Signal[Membership] = UNREAD
+    foreign: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # who else sizes it, by variant
 
 
 @dataclass(frozen=True, slots=True)

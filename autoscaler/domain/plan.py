@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
+from autoscaler.domain.membership import Drain
 from autoscaler.domain.reason import Reason
 from autoscaler.domain.units import Instant
 
@@ -50,10 +51,12 @@ class VariantRef:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take a pod out of the picker; it finishes what it has."""
+    """Take a pod out of the picker; it finishes what it has. Again: bring the notes on it up to date."""
 
     variant: VariantRef
     pod: str
+    uid: str = ""  # of the pod that is meant; empty: whichever has the name
+    drain: Drain | None = None  # what to note on the pod; None: nobody reads notes (simulations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Readmit:
 
     variant: VariantRef
     pod: str
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Announce:
 
     variant: VariantRef
     pod: str
+    uid: str = ""
 
 
 Action: TypeAlias = Withdraw | Readmit | Scale | Announce

@@ -30,6 +30,9 @@ class Code(StrEnum):
     SCHEDULED = "SCHEDULED"
     PAUSED = "PAUSED"
     OVERLOADED = "OVERLOADED"
+    DRAINING = "DRAINING"
+    UNCONFIRMED = "UNCONFIRMED"
+    FOREIGN_WRITER = "FOREIGN_WRITER"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -51,6 +54,9 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.OVER_BUDGET: "the budget allows {to} of {from}",
         Code.SCHEDULED: "schedule {schedule} asks for at least {to}",
         Code.PAUSED: "paused by annotation",
+        Code.DRAINING: "on the way to {to}: {withdrawn} withdrawn, {unrouted} of them get no requests any more, {empty} are empty",
+        Code.UNCONFIRMED: "no replica is removed: {why}",
+        Code.FOREIGN_WRITER: "held: {who}",
         Code.OVERLOADED: "even {to} replicas will miss the SLO of {profile}",
     }
 )

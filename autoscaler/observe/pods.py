@@ -1,8 +1,4 @@
-"""From a pod as the API server tells it to a ``Pod``: its state, its times, and who owns it.
-
-Withdrawn means: the endpoint picker sends nothing there, by rule R4 of its contract with pods. The annotation
-``llm-d.ai/active-ports`` (where absent, its legacy key) lists the ports that serve; a list without any port withdraws.
-"""
+"""From a pod as the API server tells it to a ``Pod``: its state, its times, and who owns it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,21 +7,25 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from autoscaler.domain.fleet import Pod, PodState
-from autoscaler.domain.units import Instant
+from autoscaler.domain.membership import (
+    DRAIN_DEADLINE,
+    DRAIN_EMPTY,
+    DRAIN_STARTED,
+    DRAIN_UNROUTED,
+    WARM_UP,
+    withdrawn,
+)
+from autoscaler.domain.units import MINUTE, Instant, Seconds
 
 Json: TypeAlias = Mapping[str, Any]
-
-ACTIVE_PORTS = "llm-d.ai/active-ports"
-ACTIVE_PORTS_LEGACY = "inference.networking.k8s.io/active-ports"
-DRAIN_STARTED = "disagg-autoscaler.io/drain-started"  # RFC 3339, like all times in annotations
-DRAIN_DEADLINE = "disagg-autoscaler.io/drain-deadline"
 
 GROUP_MEMBER = "leaderworkerset.sigs.k8s.io/worker-index"  # label; "0" is the leader
 
 # Waiting containers that will not get on without somebody's help (back-off included: each try failed so far).
 STUCK = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"})
 
-_LEADING_PORT = re.compile(r"\s*\d")
+_ORDINAL = re.compile(r"-(\d+)$")
+_WARM_UP = re.compile(r"(\d+(?:\.\d+)?)(s|m)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def seen(found: Json) -> SeenPod:
     scheduled, ready = _condition(status, "PodScheduled"), _condition(status, "Ready")
     created, node = instant(metadata["creationTimestamp"]), spec.get("nodeName", "")
     draining_since = _noted(annotations, DRAIN_STARTED)
-    state = _state(found, ours=draining_since is not None)
+    state, owner = _state(found, ours=draining_since is not None), owner_of(metadata)
     pod = Pod(
         name=metadata["name"],
         variant="",
@@ -75,8 +75,12 @@ def seen(found: Json) -> SeenPod:
         ip=status.get("podIP", ""),
         node=node,
         blocked_by=_blocked_by(state, scheduled, status),
+        unrouted_since=_noted(annotations, DRAIN_UNROUTED),
+        empty_since=_noted(annotations, DRAIN_EMPTY),
+        ordinal=_ordinal(metadata["name"], owner),
+        warm_up=_warm_up(annotations),
     )
-    return SeenPod(pod, owner_of(metadata), metadata.get("labels") or {})
+    return SeenPod(pod, owner, metadata.get("labels") or {})
 
 
 def owner_of(metadata: Json) -> Owner | None:
@@ -85,12 +89,6 @@ def owner_of(metadata: Json) -> Owner | None:
         if owner.get("controller"):
             return Owner(owner["apiVersion"], owner["kind"], owner["name"], owner["uid"])
     return None
-
-
-def withdrawn(annotations: Mapping[str, str]) -> bool:
-    """Tell whether annotations keep the picker from every port of a pod."""
-    ports = annotations.get(ACTIVE_PORTS, annotations.get(ACTIVE_PORTS_LEGACY))
-    return ports is not None and not any(_LEADING_PORT.match(port) for port in ports.split(","))
 
 
 def instant(text: str) -> Instant:
@@ -111,7 +109,10 @@ def _state(found: Json, *, ours: bool) -> PodState:
         return PodState.FAILED
     if not (found.get("spec") or {}).get("nodeName"):
         return PodState.PENDING
-    ready, dark = _holds(_condition(status, "Ready")), withdrawn(metadata.get("annotations") or {})
+    annotations = metadata.get("annotations") or {}
+    ready, dark = _holds(_condition(status, "Ready")), withdrawn(annotations)
+    if dark and not ours and _warm_up(annotations) is not None:
+        return PodState.STARTING  # behind the gate of its template until it is announced
     # A pod that somebody else withdrew does not serve either; without draining_since, it is not ours to readmit.
     if dark and (ready or ours):
         return PodState.DRAINING
@@ -157,3 +158,15 @@ def _noted(annotations: Mapping[str, str], key: str) -> Instant | None:
         return instant(annotations[key])
     except (KeyError, ValueError):
         return None
+
+
+def _ordinal(name: str, owner: Owner | None) -> int | None:
+    """Return the place of a pod in its StatefulSet (which also makes the leaders of a LeaderWorkerSet)."""
+    found = _ORDINAL.search(name) if owner is not None and owner.kind == "StatefulSet" else None
+    return int(found.group(1)) if found else None
+
+
+def _warm_up(annotations: Mapping[str, str]) -> Seconds | None:
+    """Return how long after Ready a gated pod is to be announced; what cannot be read is no gate of ours."""
+    found = _WARM_UP.fullmatch(annotations.get(WARM_UP, "").strip())
+    return Seconds(float(found.group(1)) * (MINUTE if found.group(2) == "m" else 1.0)) if found else None

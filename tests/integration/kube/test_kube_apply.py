@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from autoscaler.domain.membership import ACTIVE_PORTS, ACTIVE_PORTS_LEGACY
 from autoscaler.kube import PODS, Json, KubeSession, KubeWriteError, PatchForm
-from autoscaler.observe.pods import ACTIVE_PORTS, ACTIVE_PORTS_LEGACY
 from tests.integration.kube import stage
 from tests.servers.control_plane import ControlPlane
 

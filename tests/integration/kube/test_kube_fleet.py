@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from autoscaler.domain.fleet import PodState
+from autoscaler.domain.membership import ACTIVE_PORTS, ACTIVE_PORTS_LEGACY, DRAIN_DEADLINE, DRAIN_STARTED
 from autoscaler.domain.signal import GapReason, Missing
-from autoscaler.observe import pods
 from autoscaler.observe.fleet import FleetView
 from autoscaler.observe.kube import KubeFleet
 from tests.integration.kube import stage
@@ -77,7 +77,7 @@ def test_a_pod_without_a_node_waits_in_the_schedulers_words(control_plane: Contr
 
 @pytest.mark.usefixtures("kubelet")
 def test_a_withdrawn_pod_is_draining_and_comes_back(control_plane: ControlPlane, namespace: str) -> None:
-    keys = (pods.ACTIVE_PORTS, pods.ACTIVE_PORTS_LEGACY, pods.DRAIN_STARTED, pods.DRAIN_DEADLINE)
+    keys = (ACTIVE_PORTS, ACTIVE_PORTS_LEGACY, DRAIN_STARTED, DRAIN_DEADLINE)
     withdrawn = dict(zip(keys, ("", "", "2026-11-23T10:00:00Z", "2026-11-23T10:10:00Z"), strict=True))
 
     async def play() -> None:

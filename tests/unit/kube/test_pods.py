@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from autoscaler.domain import membership
 from autoscaler.domain.fleet import PodState
+from autoscaler.domain.membership import ACTIVE_PORTS, ACTIVE_PORTS_LEGACY, DRAIN_DEADLINE, DRAIN_STARTED
 from autoscaler.observe import pods
-from autoscaler.observe.pods import ACTIVE_PORTS, ACTIVE_PORTS_LEGACY, DRAIN_DEADLINE, DRAIN_STARTED, Owner
+from autoscaler.observe.pods import Owner
 
 CREATED, LATER = "2026-11-23T10:00:00Z", "2026-11-23T10:02:30Z"
 DRAINED = {ACTIVE_PORTS: "", ACTIVE_PORTS_LEGACY: "", DRAIN_STARTED: LATER}
@@ -80,7 +82,7 @@ def test_states(found: dict[str, Any], state: PodState) -> None:
     ],
 )
 def test_withdrawal_by_the_rules_of_the_picker(annotations: dict[str, str], *, withdrawn: bool) -> None:
-    assert pods.withdrawn(annotations) is withdrawn
+    assert membership.withdrawn(annotations) is withdrawn
 
 
 def test_times_and_places() -> None:
