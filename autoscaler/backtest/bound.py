@@ -24,8 +24,11 @@ from autoscaler.simulate.startup import StartUp
 
 LP_BIN_S = 60.0
 PERIOD = Seconds(oracle.BIN_S)
-LOOSEST, TIGHTEST = 0.25, 1.1
+LOOSEST, TIGHTEST = 0.2, 1.0
 """Use of replicas between which a schedule is sought."""
+
+SMOOTHINGS = (4, 16)
+"""Bins over which the load is averaged before replicas are counted: tried after the load as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,13 @@ class Bound:
     timeline: Timeline | None = None
 
 
-def bound(scene: Scene, startup_s: float, *, rounds: int = 6) -> Bound:
+def bound(scene: Scene, startup_s: float, *, rounds: int = 5) -> Bound:
     """Return both bounds for the trace as it is (seed 0) and start-ups of exactly ``startup_s``.
 
     Args:
         scene: policy, trace, engines.
         startup_s: of every replica.
-        rounds: bisections of the use of both roles together; each role is then tightened with half as many.
+        rounds: bisections of each role's use; every smoothing of the load then takes half as many.
 
     Raises:
         InputError: the policy mixes unified and disaggregated variants, or no fleet within its limits can attain.
@@ -62,7 +65,7 @@ def bound(scene: Scene, startup_s: float, *, rounds: int = 6) -> Bound:
         attainment_by_profile=found.score.attainment_by_profile,
         cost=found.score.cost,
         certified_lower=certified(scene, startup_s),
-        use={str(role): use for role, use in found.use.items()},
+        use={str(role): use for role, use in found.plan.use.items()},
         timeline=found.timeline,
     )
 
@@ -82,14 +85,22 @@ def certified(scene: Scene, startup_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
+class _Plan:
+    """How a schedule is made: the use of replicas by role, and over how many bins the load is averaged first."""
+
     use: Mapping[Role, float]
+    smoothing: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    plan: _Plan
     score: Score
     timeline: Timeline
 
 
 class _Search:
-    """Re-flies schedules of different tightness until a tighter one breaks a promise."""
+    """Re-flies schedules, one role and one smoothing after another, ever tighter until a promise breaks."""
 
     def __init__(self, scene: Scene, startup_s: float) -> None:
         self._scene = scene
@@ -98,12 +109,14 @@ class _Search:
         self._roles = [role for role in Role if scene.policy.pool(role)]
 
     def best(self, rounds: int) -> _Tried:
-        best = self._try(dict.fromkeys(self._roles, LOOSEST))
+        best = self._try(_Plan(dict.fromkeys(self._roles, LOOSEST)))
         if not self.keeps(best.score):
             return best
-        best = self._tightened(best, self._roles, rounds)
         for role in reversed(self._roles):
-            best = self._tightened(best, [role], rounds // 2)
+            best = self._tightened(best, role, best.plan.smoothing, rounds)
+        for smoothing in SMOOTHINGS:
+            for role in self._roles:
+                best = self._tightened(best, role, smoothing, rounds // 2)
         return best
 
     def keeps(self, scored: Score) -> bool:
@@ -111,11 +124,12 @@ class _Search:
         policy = self._scene.policy
         return all(share >= policy.profile(name).slo.attainment for name, share in scored.attainment_by_profile.items())
 
-    def _tightened(self, best: _Tried, roles: list[Role], rounds: int) -> _Tried:
-        low, high = best.use[roles[0]], TIGHTEST
+    def _tightened(self, best: _Tried, role: Role, smoothing: int, rounds: int) -> _Tried:
+        """Bisect one role's use; return the cheapest schedule that keeps every promise."""
+        low, high = LOOSEST, TIGHTEST
         for _ in range(rounds):
             middle = math.sqrt(low * high)
-            tried = self._try({**best.use, **dict.fromkeys(roles, middle)})
+            tried = self._try(_Plan({**best.plan.use, role: middle}, smoothing))
             if self.keeps(tried.score):
                 low = middle
                 best = tried if tried.score.cost < best.score.cost else best
@@ -123,13 +137,13 @@ class _Search:
                 high = middle
         return best
 
-    def _try(self, use: Mapping[Role, float]) -> _Tried:
-        scene = self._scene
-        schedule = oracle.fleet_for(scene, self._needs.busy, {**dict.fromkeys(Role, 1.0), **use})
+    def _try(self, plan: _Plan) -> _Tried:
+        scene, needs = self._scene, self._needs
+        busy = {name: oracle.averaged(each, plan.smoothing) for name, each in needs.busy.items()}
+        schedule = oracle.fleet_for(scene, busy, {**dict.fromkeys(Role, 1.0), **plan.use})
         settings = replace(scene.settings, scraping=Scraping(interval=Seconds(5.0), window=Seconds(60.0)))
         world = scene.world(self._startup, 0, settings=settings)
-        follow = Follow(scene.policy, schedule, self._needs.bin_s, self._startup.median)
-        notes = Noted(Drained(follow, scene.policy))
+        notes = Noted(Drained(Follow(scene.policy, schedule, needs.bin_s, self._startup.median), scene.policy))
         run = fly(world, notes, period=PERIOD, horizon=scene.horizon)
         notes.check()
-        return _Tried(use, score(scene.policy, run), timeline(run))
+        return _Tried(plan, score(scene.policy, run), timeline(run))

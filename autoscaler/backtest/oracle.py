@@ -62,6 +62,13 @@ def _spread(start: FloatArray, seconds: FloatArray, amount: FloatArray, bins: in
     return np.maximum(0.0, np.diff(done)) / bin_s
 
 
+def averaged(busy: FloatArray, width: int) -> FloatArray:
+    """Return the centred moving average over ``width`` bins; the ends are repeated beyond themselves."""
+    before = (width - 1) // 2
+    padded = np.pad(busy, (before, width - 1 - before), mode="edge")
+    return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
+
+
 def fleet_for(scene: Scene, busy: Mapping[str, FloatArray], use: Mapping[Role, float]) -> dict[str, IntArray]:
     """Return whole replicas per bin and variant that serve ``busy`` with each replica used to the given share.
 
