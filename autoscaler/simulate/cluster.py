@@ -53,6 +53,7 @@ class ClusterSettings:
     handover_is_pull: float = 1.0  # share of the time per token that occupies the prefill replica's link
     handover_steps: float = 2.5  # decode steps that a hand-over measured up to the first token contains: half a step in
     # flight, one that is already formed, and the first itself; the engine adds them again
+    hold_limit: Seconds | None = None  # a request that waits at the picker for so long is rejected; None: never
     gated: bool = False  # new pods wait for Announce before the picker sees them
     node_replicas: int = 1  # replicas per node, for node loss
 
@@ -415,7 +416,16 @@ class SimulatedCluster:
             request.hashes = self.trace.hash_ids[request.row]
         if self._held or not self._dispatch(request):
             self._held.append(request)
+            if self.settings.hold_limit is not None:
+                self.env.at(self.env.now + self.settings.hold_limit, self._reject, request)
         self._schedule_arrival()
+
+    def _reject(self, request: Request) -> None:
+        """Answer a request that has waited at the picker for too long."""
+        if request in self._held:
+            self._held.remove(request)
+            self.finished_requests += 1
+            self._requests.fate[request.row] = Fate.REJECTED
 
     def _dispatch(self, request: Request) -> bool:
         if not self._picking or not self.router.route(request):

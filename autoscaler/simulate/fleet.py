@@ -59,13 +59,13 @@ class SimulatedPod:
         """Add the time in the present state to the bill."""
         seconds, self.since = now - self.since, now
         match self.state:
-            case PodState.STARTING:
+            case PodState.STARTING | PodState.FAILED:  # a pod that crashed keeps its node while it waits
                 bill.booting_s += seconds
             case PodState.READY:
                 bill.ready_s += seconds
             case PodState.DRAINING | PodState.TERMINATING:
                 bill.draining_s += seconds
-            case PodState.PENDING | PodState.FAILED:
+            case PodState.PENDING:
                 pass
 
     def seen(self) -> Pod:

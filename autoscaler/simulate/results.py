@@ -19,7 +19,7 @@ class Fate(IntEnum):
     UNFINISHED = 0  # still queued or running when the simulation ended, or never dispatched
     DONE = 1
     LOST = 2  # its replica went away under it
-    REJECTED = 3  # the picker had nowhere to send it, or its time-out passed in the queue
+    REJECTED = 3  # it waited at the picker for longer than the limit
 
 
 class RequestLog:

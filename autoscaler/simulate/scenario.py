@@ -224,6 +224,7 @@ class ClusterPart(Part):
     routing: Routing = Routing.LEAST_LOADED
     prefix_caching: bool = False
     grace: Duration = 0.0
+    hold_limit: Duration | None = None
     scrape_interval: Duration = 15.0
     scrape_delay: Duration = 0.0
     window: Duration = 120.0
@@ -425,5 +426,9 @@ def _settings(part: ClusterPart) -> ClusterSettings:
         Seconds(part.scrape_interval), Seconds(part.window), Seconds(part.scrape_delay), Seconds(part.stale_after)
     )
     return ClusterSettings(
-        routing=part.routing, scraping=scraping, prefix_caching=part.prefix_caching, grace=Seconds(part.grace)
+        routing=part.routing,
+        scraping=scraping,
+        prefix_caching=part.prefix_caching,
+        grace=Seconds(part.grace),
+        hold_limit=None if part.hold_limit is None else Seconds(part.hold_limit),
     )

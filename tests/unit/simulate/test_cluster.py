@@ -206,3 +206,24 @@ def test_ttft_and_itl_of_an_idle_pair_are_those_of_its_model() -> None:
     expected = float(H200.prefill.latency_s(2000)) + handover + first_step
     assert results.ttft_s == pytest.approx(np.full(5, expected), rel=1e-4)
     assert results.itl_s == pytest.approx(np.full(5, float(H200.step.step_s(1, 2050.5))), rel=1e-3)
+
+
+def test_a_request_that_waits_at_the_picker_for_too_long_is_rejected() -> None:
+    settings = ClusterSettings(hold_limit=Seconds(20.0))
+    world = tunnel(evenly(20, 10.0), {Role.PREFILL: 1, Role.DECODE: 0}, settings=settings)
+    world.env.run(1.0)
+    assert len(world.held()) == 3
+    world.env.run(100.0)
+    assert (world.results().fate == Fate.REJECTED).all()
+    assert not world.held()
+    assert not world.outstanding
+
+
+def test_a_replica_whose_start_failed_is_paid_while_it_waits_for_the_next() -> None:
+    world = tunnel(evenly(10, 500.0), PAIR, startup=StartUp(Seconds(60.0), failing_share=0.6), seed=3)
+    world.act([scale(world, "decode", 2)])
+    world.env.run(400.0)
+    (pod,) = (pod for pod in world.of("decode") if pod.created == 0.0 and pod.scheduled == 0.0 and pod.restarts)
+    world.settle()
+    assert pod.restarts > 0
+    assert world.bills["decode"].total_s == pytest.approx(800.0)
