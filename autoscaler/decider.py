@@ -47,6 +47,13 @@ class VariantModel:
         warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
         self.calibration = self.calibration.updated(calibrate.samples(warm, self.variant.role), at)
 
+    def inheriting(self, former: "VariantModel | None") -> "VariantModel":
+        """Return what is known of these engines: the former model, where it speaks of the same ones."""
+        if former is None or _engines(former.variant) != _engines(self.variant):
+            return self
+        former.variant = self.variant
+        return former
+
     def knowledge(self, period: Seconds) -> Knowledge:
         """Return what a plan needs to know; a replica is ordered up to one period after it is needed."""
         typical, cautious = self._times
@@ -62,6 +69,24 @@ class PolicyModel:
     forecaster: LoadForecaster = field(default_factory=LoadForecaster)
     memories: Memories = field(default_factory=lambda: MappingProxyType({}))
     margins: Margins = field(default_factory=Margins)
+
+    @classmethod
+    def starting(cls, policy: SLOPolicy, priors: Mapping[str, Prior]) -> "PolicyModel":
+        """Return a model without any experience."""
+        return cls(policy, {variant.name: VariantModel(variant, priors[variant.name]) for variant in policy.variants})
+
+    def inheriting(self, former: "PolicyModel") -> "PolicyModel":
+        """Return this model with what an earlier version of the policy has taught, as far as it still applies."""
+        variants = {name: model.inheriting(former.variants.get(name)) for name, model in self.variants.items()}
+        memories = {name: memory for name, memory in former.memories.items() if name in variants}
+        same_requests = _traffic(former.policy) == _traffic(self.policy)
+        return PolicyModel(
+            self.policy,
+            variants,
+            forecaster=former.forecaster if same_requests else self.forecaster,
+            memories=MappingProxyType(memories),
+            margins=former.margins if former.policy.profiles == self.policy.profiles else self.margins,
+        )
 
     def learn(self, at: Instant, observed: ModelObservation) -> None:
         """Take in what was observed."""
@@ -98,12 +123,19 @@ class Decider:
             period: between decisions; the nearest horizon to plan for.
         """
         self._period = period
-        self._models = {
-            policy.key: PolicyModel(
-                policy, {v.name: VariantModel(v, priors[policy.key][v.name]) for v in policy.variants}
-            )
-            for policy in policies
-        }
+        self._models: dict[str, PolicyModel] = {}
+        self.follow(policies, priors)
+
+    def follow(self, policies: Sequence[SLOPolicy], priors: Mapping[str, Mapping[str, Prior]]) -> tuple[str, ...]:
+        """Decide for these policies, and no others, from now on; return the keys of those without any experience.
+
+        What was learned is kept, as far as it speaks of the same requests and the same engines.
+        """
+        former, self._models = self._models, {}
+        for policy in policies:
+            fresh = PolicyModel.starting(policy, priors[policy.key])
+            self._models[policy.key] = fresh.inheriting(former[policy.key]) if policy.key in former else fresh
+        return tuple(key for key in self._models if key not in former)
 
     def warm(self, history: Iterable[Observation]) -> None:
         """Learn from the past, oldest first, without deciding anything: what a restart must not forget."""
@@ -124,3 +156,14 @@ class Decider:
     def replica_model(self, policy: str, variant: str) -> ReplicaModel:
         """Return what is known of the speed of a variant's replicas by now."""
         return self._models[policy].variants[variant].calibration.model
+
+
+def _engines(variant: Variant) -> tuple[object, ...]:
+    """Return what makes two variants the same engines; bounds and prices may differ."""
+    parallelism = variant.accelerators_per_replica
+    return (variant.role, variant.target, variant.accelerator, parallelism, variant.performance_profile)
+
+
+def _traffic(policy: SLOPolicy) -> tuple[object, ...]:
+    """Return what makes two policies count the same requests the same way; limits may differ."""
+    return (policy.model, policy.metrics, tuple((profile.name, profile.match) for profile in policy.profiles))

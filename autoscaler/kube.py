@@ -92,7 +92,7 @@ PODS = Resource("v1", "Pod", "pods")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a call is about: an object, one of its subresources, or all objects of a kind in a namespace."""
+    """What a call is about: an object, one of its subresources, or all objects of a kind in a namespace (or in all)."""
 
     resource: Resource
     namespace: str
@@ -103,14 +103,15 @@ class Place:
     def path(self) -> str:
         """Return the path of the URL."""
         root = f"/apis/{self.resource.api_version}" if self.resource.group else f"/api/{self.resource.api_version}"
-        folder = ("namespaces", self.namespace) if self.resource.namespaced else ()
+        folder = ("namespaces", self.namespace) if self.resource.namespaced and self.namespace else ()
         return "/".join(part for part in (root, *folder, self.resource.plural, self.name, self.subresource) if part)
 
     @property
     def rights(self) -> str:
         """Return what an RBAC rule must list to allow a call, e.g. ``deployments/scale`` in group ``apps``."""
         resource = f"{self.resource.plural}/{self.subresource}" if self.subresource else self.resource.plural
-        scope = f'namespace "{self.namespace}"' if self.resource.namespaced else "the whole cluster"
+        inside = self.resource.namespaced and self.namespace
+        scope = f'namespace "{self.namespace}"' if inside else "the whole cluster"
         return f'"{resource}" of API group "{self.resource.group}" in {scope}'
 
     def __str__(self) -> str:

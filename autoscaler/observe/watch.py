@@ -1,4 +1,4 @@
-"""A local copy of all objects of one kind in one namespace, kept fresh by list and watch.
+"""A local copy of all objects of one kind in one namespace (or in all), kept fresh by list and watch.
 
 One watch serves every policy, whatever their number. The copy never lies about its age: ``age`` is the time since the
 API server last said anything about it (objects, a bookmark, or that a watch goes on), and readers decide by it.
@@ -45,14 +45,20 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is followed."""
+    """What is followed; an empty namespace: all of them."""
 
     api_version: str
     kind: str
     namespace: str
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.api_version}) in namespace {self.namespace}"
+        where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        return f"{self.kind} ({self.api_version}) in {where}"
+
+    def name_of(self, found: Json) -> str:
+        """Return what tells an object from the others: its name, or ``namespace/name`` among all namespaces."""
+        metadata = found["metadata"]
+        return str(metadata["name"] if self.namespace else f"{metadata['namespace']}/{metadata['name']}")
 
 
 class Copy(Generic[T]):
@@ -176,14 +182,14 @@ class Copy(Generic[T]):
                 case "ADDED" | "MODIFIED":
                     self._keep(self._objects, found)
                 case "DELETED":
-                    self._objects.pop(found["metadata"]["name"], None)
-                    self.unreadable.pop(found["metadata"]["name"], None)
+                    self._objects.pop(self.subject.name_of(found), None)
+                    self.unreadable.pop(self.subject.name_of(found), None)
                 case _:  # BOOKMARK: only a newer resourceVersion
                     pass
             self._version = found["metadata"]["resourceVersion"]
 
     def _keep(self, objects: dict[str, T], found: Json) -> None:
-        name = found["metadata"]["name"]
+        name = self.subject.name_of(found)
         try:
             objects[name] = self._parse(found)
             self.unreadable.pop(name, None)
