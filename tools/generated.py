@@ -36,6 +36,7 @@ GENERATED: tuple[Generated, ...] = (
     Generated("policies/schema.json", ("-m", "autoscaler", "policy", "schema")),
     Generated("manifests/crd/slopolicies.yaml", ("-m", "tools.generate_crd")),
     Generated("docs/reference/policy.md", ("-m", "tools.generate_policy_docs")),
+    Generated("docs/reference/decision-log.schema.json", ("-m", "tools.generate_log_schema")),
 )
 
 

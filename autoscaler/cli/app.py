@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import backtest, policy, profile, recommend, run, simulate
+from autoscaler.cli import backtest, explain, policy, profile, recommend, run, simulate
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -24,6 +24,7 @@ app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.command(epilog=backtest.EPILOG)(backtest.backtest)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
+app.command(epilog=explain.EPILOG)(explain.explain)
 app.add_typer(policy.app)
 app.add_typer(profile.app)
 
