@@ -484,6 +484,7 @@ class SimulatedCluster:
         tokens = request.answer
         itl = (time - request.first) / (tokens - 1) if tokens > 1 else 0.0
         requests.itl_s[row] = itl
+        requests.itl_p99_s[row] = request.long_gap
         requests.finish_s[row] = time
         requests.fate[row] = Fate.DONE
         meters = self.meters[request.profile]

@@ -21,6 +21,7 @@ length. A step that computes prompts takes a prefill pass plus what B sequences 
 
 import heapq
 import math
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,7 @@ from autoscaler.simulate.prefix import PrefixCache
 from autoscaler.simulate.request import EngineMeters, Request
 
 NEVER = float("inf")
+SLOW_STEPS_KEPT = 8192  # longer than any request runs, unless nearly all of its steps are slow
 SAME_MOMENT = 1e-9  # seconds; sums of floats that should be equal differ by less
 
 
@@ -72,8 +74,8 @@ class Engine:
         "_ahead", "_base", "_batch", "_boundary", "_budget", "_c", "_chunks", "_context", "_corner", "_duration",
         "_env", "_floor", "_fresh", "_inbound", "_joining", "_joining_next", "_last_start", "_listener", "_memory",
         "_order", "_other", "_p0", "_p1", "_p2", "_planned", "_planned_work", "_posting_s", "_prefilling",
-        "_running", "_sequences", "_stall", "_step", "_stepping", "_version", "_waiting", "_wake_at", "cache",
-        "meters", "model", "queued_tokens", "role", "segments", "transferring",
+        "_running", "_sequences", "_slow_s", "_slow_steps", "_slowed", "_stall", "_step", "_stepping", "_version",
+        "_waiting", "_wake_at", "cache", "meters", "model", "queued_tokens", "role", "segments", "transferring",
     )  # fmt: skip
 
     def __init__(
@@ -117,9 +119,12 @@ class Engine:
         self._planned: list[tuple[Request, int]] = []  # in the step after it
         self._planned_work = 0.0  # seconds of these, but for the base
         self._duration = 0.0  # of the step in flight
+        self._slowed = False  # whether it computes prompts or is stalled
         self._ahead = rules.schedule_ahead
         self._posting_s = rules.posting_share * model.handover.per_token_s  # per token of a pull
         self._stall = 0.0  # added to the next step
+        self._slow_steps: list[int] = []  # steps that computed prompts or were stalled, and how long they took
+        self._slow_s: list[float] = []
         self._last_start = env.now  # when the step before the boundary began
         self._stepping = False  # steps are events of their own, because prompts are computed in them
         self._joining: deque[Request] = deque()  # their KV is here
@@ -265,9 +270,33 @@ class Engine:
     def _one_step(self) -> None:
         """Do the next step, with what stalls it."""
         stall, self._stall = self._stall, 0.0
-        self._jump(1, self._step_s() + stall, 0.0)
+        took = self._step_s() + stall
+        self._jump(1, took, 0.0)
+        if stall:
+            self._note_slow(took)
         if self._running[0][0] <= self._step or self._joining:
             self._finish()
+
+    def _note_slow(self, took: float) -> None:
+        """Remember the step that has just ended: it may be among the longest gaps of the requests that run."""
+        steps = self._slow_steps
+        steps.append(self._step)
+        self._slow_s.append(took)
+        if len(steps) > SLOW_STEPS_KEPT:
+            del steps[: SLOW_STEPS_KEPT // 2], self._slow_s[: SLOW_STEPS_KEPT // 2]
+
+    def _long_gap(self, request: Request, last: int) -> float:
+        """Return the 99th percentile of the gaps between the tokens of a request that ends with step ``last``.
+
+        Exact where one in a hundred of its steps or more was slow; else the present step stands for all others.
+        """
+        gaps = request.answer - 1
+        rank = -(-gaps // 100)
+        first = bisect_right(self._slow_steps, last - gaps)
+        slow = self._slow_s[first : bisect_right(self._slow_steps, last)]
+        if len(slow) >= rank:
+            return max(slow) if rank == 1 else heapq.nlargest(rank, slow)[-1]
+        return self._step_s()
 
     def _first_tokens(self, time: float, took: float) -> None:
         fresh, meters = self._fresh, self.meters
@@ -285,7 +314,9 @@ class Engine:
         """Let go of the sequences whose last token is out at the boundary."""
         running, step, time, pop = self._running, self._step, self._boundary, heapq.heappop
         while running and running[0][0] <= step:
-            request = pop(running)[2]
+            last, _, request = pop(running)
+            if request.answer > 1:
+                request.long_gap = self._long_gap(request, last)
             self._batch -= 1
             self._context -= request.computed + request.output
             self.meters.requests += 1
@@ -451,6 +482,7 @@ class Engine:
                 seconds += self._base[batch] - self._base[0] + self._c * self._context
         else:
             seconds += self._step_s() if batch else 0.0
+        self._slowed = bool(chunks) or self._stall > 0
         self._stall = 0.0
         self._chunks, self._duration = chunks, seconds
         self._env.at(self._boundary + seconds, self._step_done, self._version)
@@ -531,6 +563,8 @@ class Engine:
             meters.output_tokens += batch
             meters.gaps += batch
             meters.gap_s += took * batch
+            if self._slowed:
+                self._note_slow(took)
             if self._fresh:
                 self._first_tokens(time, took)
             self._finish()

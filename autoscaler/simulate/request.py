@@ -9,7 +9,7 @@ class Request:
 
     __slots__ = (
         "answer", "arrival", "cached", "computed", "decode_pod", "engine_at", "first", "hashes", "input", "left",
-        "lost", "output", "pending", "pinned", "prefill_pod", "profile", "prompt", "row", "started",
+        "long_gap", "lost", "output", "pending", "pinned", "prefill_pod", "profile", "prompt", "row", "started",
     )  # fmt: skip
 
     def __init__(self, row: int, arrival: float, input_tokens: int, output_tokens: int, profile: int) -> None:
@@ -28,6 +28,7 @@ class Request:
         self.engine_at = 0.0  # when the engine that has it got it
         self.started = 0.0  # when its first chunk began
         self.first = -1.0  # when the user saw the first token; < 0: not yet
+        self.long_gap = 0.0  # 99th percentile of the gaps between its tokens
         self.lost = False
         self.pending = 0  # chunks in steps that are formed and not done
         self.pinned = False  # its KV waits on the prefill replica

@@ -1,7 +1,7 @@
 """What became of every request: columns that grow by a fixed number of bytes a request, whatever happens."""
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -23,14 +23,15 @@ class Fate(IntEnum):
 
 
 class RequestLog:
-    """Row i: request i of the trace. Written by the cluster, read by ``results``; 25 bytes a request."""
+    """Row i: request i of the trace. Written by the cluster, read by ``results``; 21 bytes a request."""
 
-    __slots__ = ("fate", "finish_s", "itl_s", "ttft_s")
+    __slots__ = ("fate", "finish_s", "itl_p99_s", "itl_s", "ttft_s")
 
     def __init__(self, requests: int) -> None:
         """Make room for all requests of a trace."""
         self.ttft_s = array("f", [float("nan")]) * requests
         self.itl_s = array("f", [float("nan")]) * requests  # mean gap between output tokens
+        self.itl_p99_s = array("f", [float("nan")]) * requests  # 99th percentile of these gaps
         self.finish_s = array("d", [float("nan")]) * requests
         self.fate = bytearray(requests)
 
@@ -40,6 +41,7 @@ class RequestLog:
             trace=trace,
             ttft_s=np.frombuffer(self.ttft_s, dtype=np.float32).astype(np.float64),
             itl_s=np.frombuffer(self.itl_s, dtype=np.float32).astype(np.float64),
+            itl_p99_s=np.frombuffer(self.itl_p99_s, dtype=np.float32).astype(np.float64),
             finish_s=np.frombuffer(self.finish_s, dtype=np.float64).copy(),
             fate=np.frombuffer(self.fate, dtype=np.uint8).copy(),
         )
@@ -57,6 +59,7 @@ class Results:
     itl_s: FloatArray
     finish_s: FloatArray
     fate: NDArray[np.uint8]  # of Fate
+    itl_p99_s: FloatArray = field(default_factory=lambda: np.zeros(0))  # of a request's own gaps; empty: not told
 
     @property
     def done(self) -> NDArray[np.bool_]:

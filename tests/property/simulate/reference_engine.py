@@ -19,6 +19,7 @@ class Job:
     finish: float = -1.0
     context: int = 0
     todo: int = 0
+    tokens: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.left = 0 if self.remote else self.prompt
@@ -105,6 +106,7 @@ class SlowEngine:
 
     def token(self, job: Job) -> None:
         job.todo -= 1
+        job.tokens.append(self.time)
         if job.first < 0:
             job.first = self.time
         if job.todo <= 0:

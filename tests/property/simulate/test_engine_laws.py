@@ -1,5 +1,6 @@
 """The analytic engine and one that computes every step agree; counters and memory add up."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,7 @@ class Notes:
         self.first: dict[int, float] = {}
         self.finish: dict[int, float] = {}
         self.reserved_at: dict[int, float] = {}
+        self.long_gap: dict[int, float] = {}
 
     def first_token(self, request: Request, time: float) -> None:
         assert request.row not in self.first
@@ -42,6 +44,7 @@ class Notes:
         assert engine.role is not Role.PREFILL
         assert request.row not in self.finish
         self.finish[request.row] = time
+        self.long_gap[request.row] = request.long_gap
 
 
 def fly(jobs: list[Job], model: ReplicaModel, role: Role, rules: EngineRules) -> tuple[Notes, Engine]:
@@ -113,3 +116,20 @@ def test_a_prefill_replica_computes_every_prompt_once_and_generates_one_token_ea
     assert engine.meters.computed_tokens == engine.meters.prompt_tokens == sum(job.prompt for job in jobs)
     assert engine.meters.output_tokens == engine.meters.requests == len(jobs)
     assert engine.idle
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+@given(draws=arrivals)
+@settings(max_examples=40, deadline=None)
+def test_the_longest_gaps_of_a_request_are_those_of_its_steps(
+    draws: list[tuple[float, int, int]], *, ahead: bool
+) -> None:
+    jobs = jobs_of(draws, remote=False)
+    notes, _ = fly(jobs, SMALL, Role.UNIFIED, EngineRules(schedule_ahead=ahead, posting_share=0.0))
+    slow = SlowEngine(SMALL, ahead)
+    slow.run(jobs)
+    for row, job in enumerate(jobs):
+        gaps = sorted((b - a for a, b in itertools.pairwise(job.tokens)), reverse=True)
+        if gaps:
+            exact = gaps[-(-len(gaps) // 100) - 1]
+            assert notes.long_gap[row] == pytest.approx(exact, rel=0.1)  # plain steps differ by their batch
