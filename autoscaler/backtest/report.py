@@ -231,6 +231,7 @@ def _method(found: Comparison) -> str:
         "The interval is a bootstrap over ten-minute windows.",
         "Clairvoyant: a schedule that knows the trace, re-flown to confirm that it attains.",
         "No policy below: a certified linear program.",
+        "Worst ten minutes, actions, flaps and lost requests are of seed 0, the trace as it is.",
     ]
     if sweep.settings > 1:
         sentences.append("The setting shown is the cheapest that keeps every promise on this trace (in sample).")
