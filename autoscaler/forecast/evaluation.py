@@ -19,7 +19,7 @@ from autoscaler.performance.step import FloatArray
 MIXTURE = "mixture"
 REFERENCE = "last-value"
 HORIZONS = (1, 5, 15)
-SCORED = 3 * 1440
+SCORED = 2 * 1440
 """Minutes at the end of a long series that are scored."""
 
 CALIBRATED = 1440
@@ -60,7 +60,7 @@ def rolling_origin(
         values: load per second of each minute, NaN where there is a gap.
         first: number (Unix time / 60) of the first minute.
         horizons: minutes ahead, each one of ``NODES``.
-        score_from: index of the first origin that counts; default: the later half, at most three days.
+        score_from: index of the first origin that counts; default: the later half, at most two days.
         every: minutes between two origins.
         grain: see ``SeriesForecaster.observe``.
     """

@@ -167,7 +167,7 @@ class SeriesForecaster:
             (ledger.maximum, maximum, maximum_sd, lent.maximum),
         ):
             spread = calibration.spread(MEAN_ERROR * sd)
-            floor = (self.memory.bank.level - expected) / (level * spread)
+            floor = (self.memory.bank.cautious_level - expected) / (level * spread)
             offsets = _lifted(calibration.blended(prior, span), floor)
             parts.append(Issued(expected, level, spread, offsets))
         return Waiting(self.memory.minutes.end, *parts)

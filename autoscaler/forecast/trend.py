@@ -26,6 +26,9 @@ LONGEST_STEP = Seconds(900.0)
 """After a longer silence nothing more is unlearned: uncertainty stays at what a quarter of an hour may change."""
 
 
+SETTLING = Seconds(300.0)
+"""After a level shift: the past's errors do not speak of the new level's uncertainty yet."""
+
 STEEPEST_RISE = 2.5
 STEEPEST_FALL = 0.4
 """What a trend may make of the present level, at any horizon."""
@@ -98,16 +101,21 @@ class TrendBank:
     """Filters of several paces, weighted by how well each foresaw the recent ticks."""
 
     members: list[LocalTrend] = field(default_factory=list)
+    level: float = 0.0  # the present level of the load; 0 before the first sample
     weights: list[float] = field(default_factory=lambda: [1.0 / len(PACES)] * len(PACES))
     roughness: float = 1.0  # measured noise variance over that of random arrivals
     bends: int = 0  # how many samples the roughness rests on
     before: list[tuple[float, float, float]] = field(default_factory=list)  # (dt, rate, chance) of the last two
+    settled_s: float = 1e9  # seconds since the last level shift
     surprises: int = 0  # ticks in a row far outside on the same side (signed)
 
     @property
-    def level(self) -> float:
-        """Return the present level of the load; 0 before the first sample."""
-        return sum(w * member.level for w, member in zip(self.weights, self.members, strict=False))
+    def cautious_level(self) -> float:
+        """Return the present level; after a shift, while few samples support it, its own upper bound (P90)."""
+        if self.settled_s > SETTLING:
+            return self.level
+        variance = sum(w * m.var_level for w, m in zip(self.weights, self.members, strict=True))
+        return self.level + 1.2816 * math.sqrt(variance)
 
     def update(self, dt: float, rate: float, chance: float) -> bool:
         """Take in a rate measured over the last ``dt`` seconds; tell whether it was a level shift.
@@ -119,6 +127,7 @@ class TrendBank:
         """
         if not self.members:
             self.members = [LocalTrend.starting(pace, rate, (0.5 * rate) ** 2 + chance) for pace in PACES]
+            self.level = rate
             return False
         scale = max(self.level, math.sqrt(chance))
         noise = self.roughness * chance
@@ -135,7 +144,10 @@ class TrendBank:
             member.correct(innovation, noise)
         self._reweigh(likelihoods, dt)
         self._roughen(dt, rate, chance)
-        return self._restart(nearest, rate, noise)
+        self.settled_s += dt
+        shifted = self._restart(nearest, rate, noise)
+        self.level = sum(w * member.level for w, member in zip(self.weights, self.members, strict=True))
+        return shifted
 
     def _reweigh(self, likelihoods: list[float], dt: float) -> None:
         memory = math.exp(-dt / FORGETTING)
@@ -166,7 +178,7 @@ class TrendBank:
         self.surprises = self.surprises + side if side * self.surprises > 0 else side
         shifted = abs(deviation) > RESTART_DEVIATIONS or abs(self.surprises) >= 2
         if shifted:
-            self.surprises = 0
+            self.surprises, self.settled_s = 0, 0.0
             for member in self.members:
                 member.level, member.var_level, member.cov = rate, noise + (member.pace.level * rate) ** 2, 0.0
         return shifted
