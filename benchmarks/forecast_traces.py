@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 
 from autoscaler.errors import InputError
 from autoscaler.performance.step import FloatArray
@@ -73,8 +75,13 @@ def read(path: Path) -> tuple[Series, ...]:
     if not path.is_file():
         msg = f"{path}: no such trace"
         raise InputError(msg)
-    table: Any = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    names = list(table.columns)
+    try:
+        read_table = pyarrow.parquet.read_table if path.suffix == ".parquet" else pyarrow.csv.read_csv
+        table = read_table(str(path))
+    except pa.ArrowInvalid as error:
+        msg = f"{path}: neither CSV nor Parquet ({error})"
+        raise InputError(msg) from error
+    names = list(table.column_names)
     columns = {name: table[name].to_numpy() for name in names}
     if "arrival_s" in names:
         columns = _by_minute(columns)
@@ -83,7 +90,11 @@ def read(path: Path) -> tuple[Series, ...]:
     elif not any(name.startswith("req") for name in names):
         msg = f"{path}: columns {names}; wanted arrival_s, or req and prefill_tok and decode_tok by minute"
         raise InputError(msg)
-    return tuple(_series(path.name.split(".")[0], columns))
+    return tuple(_series(_stem(path), columns))
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
 
 
 def _azure_week(columns: Columns) -> dict[str, FloatArray]:

@@ -62,6 +62,7 @@ def test_fits_the_protocol(name: str) -> None:
     assert forecaster.predict((1,), (0.5,)).shape == (1, 1)
 
 
+@pytest.mark.slow
 @every
 def test_a_load_twice_as_large_is_forecast_twice_as_large(name: str, trained: Trained) -> None:
     double = fitted(name, 2.0 * noisy(), grain=2.0)
@@ -122,8 +123,7 @@ def test_one_sample_is_enough_to_speak(name: str) -> None:
 
 
 @every
-def test_a_level_shift_is_covered_within_three_minutes(name: str, trained: Trained) -> None:
-    del trained
+def test_a_level_shift_is_covered_within_three_minutes(name: str) -> None:
     forecaster = fitted(name, noisy(0.2))
     level = 3.0 * float(noisy(0.2)[-30:].mean())
     for _ in range(3):

@@ -28,7 +28,7 @@ def demand(forecaster: LoadForecaster, at: Instant) -> ProfileDemand:
     return out
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(samples=ticks)
 def test_quantiles_rise_and_stay_between_the_present_and_the_cap(samples: list[tuple[float, float]]) -> None:
     forecaster, at = fed(samples)
@@ -44,7 +44,7 @@ def test_quantiles_rise_and_stay_between_the_present_and_the_cap(samples: list[t
         assert forecast.mean.at(0.9) >= forecast.now
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(samples=ticks)
 def test_a_state_written_and_read_forecasts_the_same(samples: list[tuple[float, float]]) -> None:
     forecaster, at = fed(samples)
@@ -52,14 +52,14 @@ def test_a_state_written_and_read_forecasts_the_same(samples: list[tuple[float, 
     assert demand(again, at) == demand(forecaster, at)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(samples=ticks)
 def test_asking_twice_changes_nothing(samples: list[tuple[float, float]]) -> None:
     forecaster, at = fed(samples)
     assert demand(forecaster, at) == demand(forecaster, at)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(samples=ticks, others=ticks)
 def test_another_profile_changes_no_present_level(
     samples: list[tuple[float, float]], others: list[tuple[float, float]]
