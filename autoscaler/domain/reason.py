@@ -54,7 +54,7 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.OVER_BUDGET: "the budget allows {to} of {from}",
         Code.SCHEDULED: "schedule {schedule} asks for at least {to}",
         Code.PAUSED: "paused by annotation",
-        Code.DRAINING: "on the way to {to}: {withdrawn} withdrawn, {unrouted} of them get no requests any more, {empty} are empty",
+        Code.DRAINING: "on the way to {to}: {withdrawn} withdrawn, {unrouted} of them get nothing new, {empty} empty",
         Code.UNCONFIRMED: "no replica is removed: {why}",
         Code.FOREIGN_WRITER: "held: {who}",
         Code.OVERLOADED: "even {to} replicas will miss the SLO of {profile}",

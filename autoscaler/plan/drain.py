@@ -34,6 +34,9 @@ time to first token (p99 of any profile) are waited for it."""
 CLOCK_SLACK = Seconds(60.0)
 """A drain that began further in the future, or ends further off than a drain may last, was noted by another clock."""
 
+SAMPLE_AHEAD = Seconds(2.0)
+"""A sample may be so much newer than our own clock says it is."""
+
 UNREADY = (PodState.PENDING, PodState.STARTING, PodState.FAILED)
 
 
@@ -223,13 +226,24 @@ class _Pool:
         due = after(unrouted, settled)
         if engine is None or isinstance(engine.newest_sample, Missing):
             return pod.ready_since is None and self.scene.at >= due  # does not serve, and nothing reports there
+        if engine.newest_sample > after(self.scene.at, SAMPLE_AHEAD):
+            return False  # its clock and ours differ: nothing is known of before and after
         return engine.newest_sample >= due and idle(engine, self.variant.role)
 
+    def _again_empty(self, pod: Pod) -> bool:
+        """Tell whether a later look than the one that was noted found the same."""
+        if pod.empty_since is None or self.drain(pod) != noted(pod):
+            return False
+        engine = self.scene.observed.engines.get(pod.name)
+        if engine is None or isinstance(engine.newest_sample, Missing):
+            return True  # it does not serve: see ``_holds_nothing``
+        return engine.newest_sample >= pod.empty_since
+
     def removable(self) -> int:
-        """Count the replicas that can go now: the cluster shows the notes that say so, and what they say still holds."""
+        """Count the replicas that can go now: the cluster shows notes that say so, and what they say still holds."""
         if self.frozen or isinstance(self.scene.membership, Missing):
             return 0
-        gone = [pod for pod in self.leaving if pod.empty_since is not None and self.drain(pod) == noted(pod)]
+        gone = [pod for pod in self.leaving if self._again_empty(pod)]
         if not any(pod.ordinal is not None for pod in self.live):
             return len(gone)
         names = {pod.name for pod in gone}

@@ -3,9 +3,12 @@
 from autoscaler.domain.demand import ProfileDemand
 from autoscaler.domain.fleet import Workload
 from autoscaler.domain.plan import VariantPlan
+from autoscaler.domain.policy import Mode
 from autoscaler.domain.reason import Code, Evidence, Reason
 from autoscaler.domain.signal import Missing
 from autoscaler.plan.situation import Situation
+
+HOLDS = frozenset({Code.PAUSED, Code.HELD_ON_GAP, Code.HELD_SCALE_DOWN, Code.FOREIGN_WRITER})
 
 
 def held(situation: Situation, variant: str, proposal: VariantPlan) -> VariantPlan:
@@ -16,16 +19,24 @@ def held(situation: Situation, variant: str, proposal: VariantPlan) -> VariantPl
     workload = situation.workload(variant)
     if not isinstance(workload, Workload):
         return proposal.because(Reason(Code.HELD_ON_GAP, _gap("replicas", workload)))
-    veto = _veto(situation)
+    veto = _veto(situation, variant)
     if veto is None and proposal.target < workload.requested:
         veto = _veto_down(situation, variant)
     return proposal if veto is None else proposal.amended(workload.requested, veto)
 
 
-def _veto(situation: Situation) -> Reason | None:
+def is_held(proposal: VariantPlan) -> bool:
+    """Tell whether a proposal was cut to what is there: what has begun may then stay, nothing may begin."""
+    return any(reason.code in HOLDS for reason in proposal.reasons)
+
+
+def _veto(situation: Situation, variant: str) -> Reason | None:
     """Return what forbids any change."""
     if situation.observed.paused:
         return Reason(Code.PAUSED)
+    foreign = situation.observed.foreign.get(variant)
+    if foreign is not None and situation.policy.mode is Mode.AUTO:
+        return Reason(Code.FOREIGN_WRITER, {"who": foreign})
     if not situation.demands:
         return Reason(Code.HELD_ON_GAP, _first_gap(situation))
     return None

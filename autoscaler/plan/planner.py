@@ -1,17 +1,17 @@
 """From demand to a plan for one policy: needs per role, mix of variants, amendments, ordered actions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 from autoscaler.domain.demand import ProfileDemand
 from autoscaler.domain.plan import Action, ModelPlan, ProfileOutlook, Scale, VariantPlan, VariantRef
-from autoscaler.domain.policy import Behavior
+from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import allocation, behavior, guardrails, holds, needs
+from autoscaler.plan import allocation, behavior, drain, guardrails, holds, needs
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.needs import Need
 from autoscaler.plan.situation import Situation
@@ -26,13 +26,15 @@ def plan(situation: Situation, memories: Memories) -> tuple[ModelPlan, Memories]
     damped = {name: _damped(situation, name, proposals[name], memories) for name in proposals}
     limited = guardrails.within_budget(situation.policy.variants, situation.policy.budget, damped)
     variants = {name: holds.held(situation, name, proposal) for name, proposal in limited.items()}
+    steps = _steps(situation, variants)
+    variants = {name: proposal.because(*steps.reasons.get(name, ())) for name, proposal in variants.items()}
     model = ModelPlan(
         policy=situation.policy.key,
         variants=MappingProxyType(variants),
-        actions=_actions(situation, variants),
+        actions=steps.actions,
         outlook=MappingProxyType({demand.profile: _outlook(demand) for demand in situation.demands}),
     )
-    return model, _remembered(situation, proposals, variants, memories)
+    return model, _remembered(situation, proposals, steps.actions, memories)
 
 
 def _proposals(situation: Situation) -> guardrails.Proposals:
@@ -118,6 +120,15 @@ def _rules(situation: Situation, name: str) -> Behavior:
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
 
 
+def _steps(situation: Situation, variants: Mapping[str, VariantPlan]) -> drain.Steps:
+    """Return what to do now: where a picker is told, replicas leave by a drain, else at once."""
+    if situation.policy.scheduler.kind is SchedulerKind.NONE:
+        return drain.Steps(_actions(situation, variants))
+    targets = {name: proposal.target for name, proposal in variants.items()}
+    held = frozenset(name for name, proposal in variants.items() if holds.is_held(proposal))
+    return drain.steps(drain.Scene(situation.at, situation.policy, situation.observed, targets, held))
+
+
 def _actions(situation: Situation, variants: Mapping[str, VariantPlan]) -> tuple[Action, ...]:
     """Return the changes to make, growth first; where growth would pass a limit, what shrinks goes first."""
     policy = situation.policy
@@ -131,11 +142,12 @@ def _actions(situation: Situation, variants: Mapping[str, VariantPlan]) -> tuple
 
 
 def _remembered(
-    situation: Situation, proposals: guardrails.Proposals, variants: Mapping[str, VariantPlan], memories: Memories
+    situation: Situation, proposals: guardrails.Proposals, actions: Sequence[Action], memories: Memories
 ) -> Memories:
     """Return the memories with this tick's recommendations and the changes it is about to make."""
+    changes = {a.variant.variant: a.replicas - a.observed for a in actions if isinstance(a, Scale)}
     kept = {}
-    for name, variant in variants.items():
+    for name in proposals:
         requested = situation.requested(name)
         if requested is None:
             kept[name] = memories.get(name, behavior.Memory())
@@ -143,7 +155,7 @@ def _remembered(
         rules = _rules(situation, name)
         memory = memories.get(name) or behavior.Memory.starting(situation.at, requested)
         memory = memory.recommended(situation.at, proposals[name].target, rules)
-        kept[name] = memory.changed(situation.at, variant.target - requested, rules)
+        kept[name] = memory.changed(situation.at, changes.get(name, 0), rules)
     return MappingProxyType(kept)
 
 
