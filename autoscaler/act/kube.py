@@ -29,10 +29,14 @@ class KubeActuator:
     def __init__(self, session: KubeSession, policies: Sequence[SLOPolicy]) -> None:
         """Take whose variants may be scaled; the session stays the caller's to close."""
         self._session = session
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self.follow(policies)
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Scale the variants of these policies, and no others, from now on."""
         self._targets = {
             VariantRef(policy.key, variant.name): variant.target for policy in policies for variant in policy.variants
         }
-        self._free = asyncio.Semaphore(AT_ONCE)
 
     async def apply(self, actions: Sequence[Action]) -> Outcome:
         """Carry out actions in order, those of different targets at once where the order allows it; never raises."""

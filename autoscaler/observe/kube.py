@@ -39,20 +39,32 @@ class KubeFleet:
 
     def __init__(self, session: KubeSession, policies: Sequence[SLOPolicy], freshness: Freshness | None = None) -> None:
         """Take whose targets to follow; the session stays the caller's to close."""
-        freshness = freshness or Freshness()
-        self._policies = tuple(policies)
-        self._followed = frozenset(variant.target for policy in policies for variant in policy.variants)
-        self._targets: dict[Subject, Copy[SeenTarget]] = {
-            subject: Copy(session, subject, partial(targets.seen, built_in=_built_in(subject)), freshness)
-            for subject in {_subject(target) for target in self._followed}
-        }
-        self._pods: dict[str, Copy[SeenPod]] = {
-            namespace: Copy(session, Subject("v1", "Pod", namespace), pods.seen, freshness)
-            for namespace in {target.namespace for target in self._followed}
-        }
-        self._owners = {namespace: Owners(session, namespace) for namespace in self._pods}
+        self._session = session
+        self._freshness = freshness or Freshness()
+        self._targets: dict[Subject, Copy[SeenTarget]] = {}
+        self._pods: dict[str, Copy[SeenPod]] = {}
+        self._owners: dict[str, Owners] = {}
         self._scales = Scales(session)
         self._lost: dict[ScaleTarget, Instant] = {}  # since when a target is looked at in vain
+        self._assign(policies)
+
+    def _assign(self, policies: Sequence[SLOPolicy]) -> None:
+        """Hold exactly the copies that these policies need; one that is there already stays as it is."""
+        self._policies = tuple(policies)
+        self._followed = frozenset(variant.target for policy in policies for variant in policy.variants)
+        subjects = {_subject(target) for target in self._followed}
+        namespaces = {target.namespace for target in self._followed}
+        self._targets = {subject: self._targets.get(subject) or self._copy_of(subject) for subject in subjects}
+        self._pods = {name: self._pods.get(name) or self._pods_of(name) for name in namespaces}
+        self._owners = {name: self._owners.get(name) or Owners(self._session, name) for name in namespaces}
+        self._lost = {target: since for target, since in self._lost.items() if target in self._followed}
+
+    def _copy_of(self, subject: Subject) -> Copy[SeenTarget]:
+        parse = partial(targets.seen, built_in=_built_in(subject))
+        return Copy(self._session, subject, parse, self._freshness)
+
+    def _pods_of(self, namespace: str) -> Copy[SeenPod]:
+        return Copy(self._session, Subject("v1", "Pod", namespace), pods.seen, self._freshness)
 
     @property
     def copies(self) -> tuple[Copy[SeenTarget] | Copy[SeenPod], ...]:
@@ -63,6 +75,15 @@ class KubeFleet:
         """Begin to follow; returns at once."""
         for copy in self.copies:
             copy.start()
+
+    async def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Follow the targets of these policies, and no others, from now on; what goes on being followed is kept."""
+        before = self.copies
+        self._assign(policies)
+        await asyncio.gather(*(copy.close() for copy in before if copy not in self.copies))
+        for copy in self.copies:
+            if copy not in before:
+                copy.start()
 
     async def wait_synced(self, timeout: Seconds) -> None:  # noqa: ASYNC109  # the deadline belongs into the message
         """Wait until every copy is complete.

@@ -59,12 +59,20 @@ class Join:
         Raises:
             InputError: a policy has no default profile.
         """
-        self._tables = tuple(ProfileTable(policy) for policy in policies)
-        self._windows = windows
         self._stale_after = stale_after
+        self.follow(policies, windows)
         self._good: dict[tuple[str, str], Instant] = {}  # last look at which a signal was there
         self._first: dict[tuple[str, str], Instant] = {}  # first look at a signal that never was
         self._looked: set[tuple[str, str]] = set()  # at this observation
+
+    def follow(self, policies: Sequence[SLOPolicy], windows: Windows) -> None:
+        """Observe these policies from now on; since when a signal has been missing is still remembered.
+
+        Raises:
+            InputError: a policy has no default profile.
+        """
+        self._tables = tuple(ProfileTable(policy) for policy in policies)
+        self._windows = windows
 
     def observation(
         self, snapshot: Snapshot, fleets: Mapping[str, FleetView] | Missing, gaps: Sequence[Gap] = ()
@@ -132,6 +140,11 @@ class ClusterObserver:
         self._metrics = metrics
         self._fleet = fleet
         self._join = Join(policies, metrics.windows, stale_after)
+
+    def follow(self, policies: Sequence[SLOPolicy], metrics: MetricsSource) -> None:
+        """Observe these policies from now on, through a source that reads their series."""
+        self._metrics = metrics
+        self._join.follow(policies, metrics.windows)
 
     async def observe(self, now: Instant) -> Observation:
         """Return what is known at ``now``, which may lie in the past.

@@ -1,12 +1,13 @@
 """The controller's own metrics, drawn from each tick's record."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from autoscaler.domain.observation import Latency, ModelObservation
 from autoscaler.domain.plan import ModelPlan
+from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.signal import Missing
 
@@ -18,9 +19,10 @@ STEP_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 class OwnMetrics:
     """Holds the collectors; a series of a policy that is gone goes with it."""
 
-    def __init__(self, registry: CollectorRegistry, roles: dict[tuple[str, str], str]) -> None:
-        """Register the collectors. ``roles``: role by (policy key, variant name)."""
-        self._roles = roles
+    def __init__(self, registry: CollectorRegistry, policies: Sequence[SLOPolicy] = ()) -> None:
+        """Register the collectors, for whichever policies will be decided for."""
+        self._roles: dict[tuple[str, str], str] = {}
+        self._profiles: set[tuple[str, str]] = set()
         gauge = _gauges(registry)
         self._wanted = gauge("wanted_replicas", "Replicas the plan asks for.", VARIANT)
         self._uncapped = gauge("uncapped_replicas", "Replicas before bounds, budget and damping.", VARIANT)
@@ -40,6 +42,19 @@ class OwnMetrics:
         self._seconds = Histogram(
             "autoscaler_step_seconds", "Duration of a tick's steps.", ("step",), registry=registry, buckets=STEP_BUCKETS
         )
+        self.follow(policies)
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Hold series of these policies, and no others, from now on."""
+        roles = {(policy.key, variant.name): variant.role.value for policy in policies for variant in policy.variants}
+        profiles = {(policy.key, profile.name) for policy in policies for profile in policy.profiles}
+        for key, role in self._roles.items() - roles.items():
+            for gauge in (self._wanted, self._uncapped, self._requested, self._ready, self._draining):
+                _forget(gauge, (*key, role))
+        for profile in self._profiles - profiles:
+            for gauge in (self._requests, self._prompt, self._output, self._ttft, self._itl):
+                _forget(gauge, profile)
+        self._roles, self._profiles = roles, profiles
 
     async def publish(self, record: TickRecord) -> None:
         """Set every series from one tick."""

@@ -137,7 +137,7 @@ def test_a_failed_publication_is_told_by_the_next_record(fault: world.Fault, kin
 
 def test_failures_and_durations_of_every_step_end_in_counters() -> None:
     registry = CollectorRegistry()
-    metrics = OwnMetrics(registry, {})
+    metrics = OwnMetrics(registry)
     slow = World(observing=world.lasting(3.0), publishing=world.lasting(2.0))
 
     async def story() -> None:
