@@ -33,6 +33,8 @@ WindowOption: TypeAlias = Annotated[
     str | None, typer.Option("--window", help="Look-back of rates, e.g. 2m. Default: four scrapes, at least 30s.")
 ]
 
+LATEST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC).timestamp()
+
 
 def connection(
     url: str, token_file: Path | None, user: str, password_file: Path | None, ca_file: Path | None
@@ -45,19 +47,39 @@ def connection(
     return Connection(url, token_file=token_file, username=user, password_file=password_file, ca_file=ca_file)
 
 
-def duration(text: str | None, option: str) -> Seconds | None:
+def duration(text: str, option: str) -> Seconds:
     """Return a duration given on the command line.
 
     Raises:
         InputError: it is none.
     """
-    if text is None:
-        return None
     try:
         return durations.parse(text)
     except ValueError as error:
         msg = f"{option}: {text!r} {error}"
         raise InputError(msg) from error
+
+
+def positive(text: str, option: str) -> Seconds:
+    """Return a duration given on the command line, which has to be longer than nothing.
+
+    Raises:
+        InputError: it is none, or 0.
+    """
+    length = duration(text, option)
+    if not length > 0:
+        msg = f"{option}: {text!r} is no time at all; write for example 15s"
+        raise InputError(msg)
+    return length
+
+
+def window(text: str | None) -> Seconds | None:
+    """Return the look-back of rates, if one was given.
+
+    Raises:
+        InputError: it is no duration, or 0.
+    """
+    return None if text is None else positive(text, "--window")
 
 
 def moment(text: str | None, option: str) -> Instant | None:
@@ -68,16 +90,23 @@ def moment(text: str | None, option: str) -> Instant | None:
     """
     if text is None:
         return None
-    try:
-        return Instant(float(text))
-    except ValueError:
-        pass
+    if (seconds := _number(text)) is not None:
+        return Instant(seconds)
     try:
         parsed = dt.datetime.fromisoformat(text)
     except ValueError as error:
         msg = f"{option}: {text!r} is no time; write Unix seconds or 2026-11-22T18:05:00Z"
         raise InputError(msg) from error
     return Instant((parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)).timestamp())
+
+
+def _number(text: str) -> float | None:
+    """Return a number of seconds that a calendar can hold; None: it is something else."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < LATEST else None
 
 
 def choice(text: str, option: str, allowed: Sequence[str]) -> None:
@@ -101,4 +130,4 @@ def server(listen: str) -> Server:
     if not host or not port.isdigit() or int(port) > 65535:
         msg = f"--listen: {listen!r} is no address; write HOST:PORT, e.g. 0.0.0.0:9095"
         raise InputError(msg)
-    return Server(host, int(port))
+    return Server(host.removeprefix("[").removesuffix("]"), int(port))

@@ -16,7 +16,7 @@ from autoscaler.decider import Decider
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.errors import InputError
+from autoscaler.errors import InputError, ObservationError
 from autoscaler.observe.files import FileFleet, NoFleet
 from autoscaler.observe.fleet import FleetSource
 from autoscaler.observe.observer import ClusterObserver, PrometheusHistory
@@ -26,6 +26,7 @@ from autoscaler.publish import document
 EPILOG = "Example: autoscaler recommend --policy p.yaml --prometheus http://prometheus:9090 --at 2026-11-22T18:05:00Z"
 
 DEFAULT_STEP = Seconds(15.0)
+MOST_DECISIONS = 100_000
 
 
 def recommend(  # noqa: PLR0913 - each is an option of the command
@@ -52,14 +53,14 @@ def recommend(  # noqa: PLR0913 - each is an option of the command
         options.moment(at, "--at"),
         options.moment(begin, "--from"),
         options.moment(end, "--to"),
-        options.duration(step, "--step"),
+        None if step is None else options.positive(step, "--step"),
     )
     policies = wiring.policies(policy)
     decider = Decider(policies, wiring.priors(policies), period=_period(moments))
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
     source: FleetSource = NoFleet(policies) if fleet is None else FileFleet(fleet, policies)
-    look_back = options.duration(history, "--history") or Seconds(0.0)
-    rate_window = options.duration(window, "--window")
+    look_back = options.duration(history, "--history")
+    rate_window = options.window(window)
 
     async def decide() -> list[TickRecord]:
         metrics = await wiring.metrics_source(connection, policies, moments[0], rate_window)
@@ -67,7 +68,9 @@ def recommend(  # noqa: PLR0913 - each is an option of the command
         observer = ClusterObserver(policies, metrics, source)
         return [await _decision(observer, decider, moment) for moment in moments]
 
-    _print(policies, asyncio.run(decide()), output, series=len(moments) > 1)
+    records = asyncio.run(decide())
+    _check_answered(records)
+    _print(policies, records, output, series=len(moments) > 1)
 
 
 async def _warm(
@@ -80,6 +83,22 @@ async def _warm(
         Instant(first - look_back), Instant(first - DEFAULT_STEP), DEFAULT_STEP
     )
     decider.warm([observation async for observation in past])
+
+
+def _check_answered(records: Sequence[TickRecord]) -> None:
+    """Check that Prometheus answered at least once: decisions on no answer at all are none.
+
+    Raises:
+        ObservationError: it never did.
+    """
+    refusals = [_refusal(record) for record in records]
+    if all(refusals):
+        raise ObservationError(refusals[0])
+
+
+def _refusal(record: TickRecord) -> str:
+    """Return why nothing was answered; empty where something was."""
+    return next((gap.missing.detail for gap in record.observation.gaps if gap.signal == "metrics"), "")
 
 
 async def _decision(observer: ClusterObserver, decider: Decider, moment: Instant) -> TickRecord:
@@ -105,7 +124,11 @@ def _moments(
     if end < begin:
         msg = f"--to {end:.0f} lies before --from {begin:.0f}; swap them"
         raise InputError(msg)
-    return tuple(Instant(begin + n * stride) for n in range(int((end - begin) / stride + 1e-9) + 1))
+    count = int((end - begin) / stride + 1e-9) + 1
+    if count > MOST_DECISIONS:
+        msg = f"--step {stride:g}s: {count} decisions, at most {MOST_DECISIONS} are made; take longer steps"
+        raise InputError(msg)
+    return tuple(Instant(begin + n * stride) for n in range(count))
 
 
 def _period(moments: Sequence[Instant]) -> Seconds:
