@@ -24,7 +24,7 @@ from autoscaler.plan.situation import Knowledge, Situation
 PLANNING_WINDOW = Seconds(60.0)
 """How long the capacity of one decision has to do before that of a later one can take over."""
 
-CAUTIOUS = 0.9
+CAUTIOUS = 0.75
 """Quantile of the start-up time by which a replica ordered now is counted on."""
 
 

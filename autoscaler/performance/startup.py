@@ -41,8 +41,8 @@ class StagePrior:
 PRIORS: Mapping[Stage, StagePrior] = MappingProxyType(
     {
         "schedule": StagePrior(5.0, 4.0, 0.8),
-        "load": StagePrior(150.0, 2.0, 0.25),
-        "start": StagePrior(160.0, 2.0, 0.3),
+        "load": StagePrior(115.0, 1.6, 0.2),
+        "start": StagePrior(120.0, 1.6, 0.25),
     }
 )
 

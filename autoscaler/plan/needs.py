@@ -42,13 +42,13 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     known = situation.knowledge[variant.name]
     stage, goals = _stage(variant.role, known, classes, situation.window), _goals(classes)
     margin = situation.margins.of(variant.role)
-    soon = traffic.levels(variant.role, situation.soon, situation.demands, margin)
-    later = traffic.levels(variant.role, known.lead, situation.demands, margin)
+    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin))
+    later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin))
     queued = _backlog(situation, variant.role, stage, classes, soon, known)
     most = 2 * max(1, variant.max_replicas)
 
     def need(levels: Levels) -> Requirement:
-        return sizing.requirement(stage, classes, levels, goals, most)
+        return sizing.requirement(stage, classes, levels, goals, most, reserve=min(1.0, margin))
 
     present, coming = need(soon), need(later)
     if queued > 0:

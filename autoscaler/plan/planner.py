@@ -16,6 +16,9 @@ from autoscaler.plan.allocation import Option
 from autoscaler.plan.needs import Need
 from autoscaler.plan.situation import Situation
 
+KEPT = 0.5
+"""Share of a start's time for which a replica that is not needed stays."""
+
 Memories: TypeAlias = Mapping[str, behavior.Memory]
 """What damping has to know of the past, by variant name."""
 
@@ -112,11 +115,11 @@ def _damped(situation: Situation, name: str, proposal: VariantPlan, memories: Me
 def _rules(situation: Situation, name: str) -> Behavior:
     """Return the operator's behavior, and on the way down no less than what a start costs.
 
-    A replica is kept for as long as starting it again would take: whoever removes at once and whoever keeps for ever
-    both can pay many times the best schedule; this pays at most twice (ski rental, per level of load).
+    Keeping a replica for as long as starting it again would take pays at most twice the best schedule (ski rental, per
+    level of load); what is planned already looks ahead over that time, so half of it is enough.
     """
     rules = situation.policy.behavior
-    window = max(rules.scale_down.stabilization_window, situation.knowledge[name].startup)
+    window = max(rules.scale_down.stabilization_window, KEPT * situation.knowledge[name].startup)
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
 
 

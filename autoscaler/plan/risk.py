@@ -1,9 +1,10 @@
 """How far above the middle of the forecast to provide, learned from the misses that were observed.
 
 Forecast and models are never quite right, so a goal of 99 % is not met by planning for 99 %. Each profile keeps, per
-role, a margin: a factor on the distance of every level of load from the median. Misses widen it, their absence narrows
-it, so that in the long run misses come as often as they may (adaptive conformal inference, Gibbs and Candes 2021, with
-the decision's own misses as the score).
+role, a margin. Above 1 it is a factor on the distance of every level of load from the median; below 1 it is the share
+that is kept of the distance between what is planned and what the median load keeps busy. Misses widen it, their absence
+narrows it, so that in the long run misses come as often as they may (adaptive conformal inference, Gibbs and Candes
+2021, with the decision's own misses as the score).
 """
 
 import math
@@ -18,10 +19,10 @@ from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.signal import Signal
 from autoscaler.domain.units import Instant, Seconds
 
-MEMORY = Seconds(600.0)  # without a miss the margin loses the gain's share of its logarithm in this time
-GAIN = 0.5
+HALVED_IN = Seconds(420.0)  # without a miss
+STEEPEST = 10.0  # limit of what one look at misses counts for: bursts of them say the same many times
 AIM = 0.6  # of the misses that the SLO allows: the rest is for what a margin cannot learn
-NARROWEST, WIDEST = math.log(0.1), math.log(4.0)
+NARROWEST, WIDEST = math.log(0.15), math.log(1.6)
 LONGEST_STEP = Seconds(60.0)  # after a gap nothing is made up for
 
 
@@ -54,5 +55,5 @@ def _moved(log: float, profile: RequestProfile, latency: Signal[Latency], step: 
     if not isinstance(latency, Latency) or not latency.count > 0:
         return log
     allowed = (1.0 - profile.slo.attainment) / 2.0  # either limit may be missed
-    excess = (1.0 - latency.within_slo) / (AIM * allowed) - 1.0
-    return min(max(log + GAIN * excess * step / MEMORY, NARROWEST), WIDEST)
+    excess = min(STEEPEST, (1.0 - latency.within_slo) / (AIM * allowed) - 1.0)
+    return min(max(log + math.log(2.0) * excess * step / HALVED_IN, NARROWEST), WIDEST)

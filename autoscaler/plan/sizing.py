@@ -29,7 +29,7 @@ class Requirement:
 
 
 def requirement(
-    stage: Stage, classes: Sequence[TrafficClass], levels: Levels, goals: FloatArray, most: int
+    stage: Stage, classes: Sequence[TrafficClass], levels: Levels, goals: FloatArray, most: int, reserve: float = 1.0
 ) -> Requirement:
     """Return the fewest replicas, at most ``most``, with which every class reaches its goal on average over levels.
 
@@ -39,6 +39,8 @@ def requirement(
         levels: what may come.
         goals: share of each class's requests that this role must keep inside the limit, shape (classes,).
         most: give up beyond; the requirement is then ``most``.
+        reserve: share, in [0, 1], of the distance from what the median load keeps busy that experience has shown to
+            be needed (``risk``).
     """
     load = levels.expected_tokens_per_s
     if not load.any():
@@ -51,6 +53,8 @@ def requirement(
     within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
     least = min(most, max(1, math.floor(loaded.busy_replicas[0])))
     replicas = _smallest(lambda count: bool(np.all(expected(count) >= within)), least, most)
+    busy = float(loaded.busy_replicas[0])
+    replicas = max(1, math.ceil(busy + reserve * (replicas - busy) - 1e-9))
     one_less = expected(max(1, replicas - 1))
     tightest = int(np.argmin(one_less - within))  # whom one less would hurt first
     evidence: Evidence = {
@@ -64,6 +68,7 @@ def requirement(
         "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
         "goal": float(goals[tightest]),
         "replicas_alone": replicas,
+        "reserve": reserve,
     }
     return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence)
 
