@@ -27,6 +27,7 @@ Query: TypeAlias = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
 FIELD_MANAGER = "disagg-autoscaler"
+FENCED = "not sent: another controller leads"
 NO_ANSWER = 0  # in place of an HTTP status
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -242,9 +243,17 @@ class Limits:
 class KubeSession:
     """A login and its connections. Use ``async with KubeSession.open(...)``, or call ``close``."""
 
-    def __init__(self, login: Login, logged_in: client.ApiClient, backoff: Backoff, limits: Limits) -> None:
+    def __init__(
+        self,
+        login: Login,
+        logged_in: client.ApiClient,
+        backoff: Backoff,
+        limits: Limits,
+        may_write: Callable[[], bool],
+    ) -> None:
         """Take the client that ``login`` made; see ``open``."""
         self.backoff = backoff
+        self._may_write = may_write
         self._login = login
         self._limits = limits
         self._client = logged_in
@@ -254,15 +263,20 @@ class KubeSession:
 
     @classmethod
     async def open(
-        cls, *, jitter: Callable[[], float], login: Login | None = None, limits: Limits | None = None
+        cls,
+        *,
+        jitter: Callable[[], float],
+        login: Login | None = None,
+        limits: Limits | None = None,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> Self:
-        """Log in (nothing is sent yet).
+        """Log in (nothing is sent yet). ``may_write`` is asked just before each write is sent, repeated ones too.
 
         Raises:
             InputError: there are no credentials.
         """
         login = login or Login()
-        return cls(login, await login.client(), Backoff(jitter), limits or Limits())
+        return cls(login, await login.client(), Backoff(jitter), limits or Limits(), may_write)
 
     async def __aenter__(self) -> Self:
         return self
@@ -384,6 +398,8 @@ class KubeSession:
 
     async def _send(self, call: Call, patience: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """Send once; return the response of a success with its body unread."""
+        if not call.reads and not self._may_write():
+            raise call.failed(FENCED, HTTPStatus.CONFLICT)
         with _translated(call):
             response: aiohttp.ClientResponse = await self._client.call_api(
                 call.path,

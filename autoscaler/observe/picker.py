@@ -25,6 +25,7 @@ from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError
 from autoscaler.kube import KubeReadError, KubeSession, Resource
 from autoscaler.observe.pods import SeenPod
+from autoscaler.observe.writers import ForeignWriters
 
 METRICS_PORT = 9090
 PATIENCE = Seconds(2.0)
@@ -160,13 +161,11 @@ class WithMembership:
     Pickers are read after the fleet was: a pod that is withdrawn in the one and absent from the other was dropped.
     """
 
-    def __init__(
-        self, inner: Observes, pickers: Pickers, foreign: Callable[[], Mapping[str, Mapping[str, str]]]
-    ) -> None:
-        """Take the observer to add to; ``foreign`` returns other writers by policy key and variant name."""
+    def __init__(self, inner: Observes, pickers: Pickers, writers: ForeignWriters) -> None:
+        """Take the observer to add to, and whom to ask."""
         self._inner = inner
         self._pickers = pickers
-        self._foreign = foreign
+        self._writers = writers
 
     async def observe(self, now: Instant) -> Observation:
         """Return what is known at ``now``.
@@ -175,7 +174,7 @@ class WithMembership:
             ObservationError: nothing at all could be observed.
         """
         observation = await self._inner.observe(now)
-        told, foreign = await self._pickers.memberships(now), self._foreign()
+        told, foreign = await asyncio.gather(self._pickers.memberships(now), self._writers.look(now))
         models = {
             key: replace(model, membership=told.get(key, UNREAD), foreign=foreign.get(key, {}))
             for key, model in observation.models.items()
