@@ -1,10 +1,12 @@
 """``autoscaler run``: the controller on a cluster."""
 
 import asyncio
+import platform
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,26 +17,33 @@ from prometheus_client import CollectorRegistry
 from autoscaler import telemetry
 from autoscaler.act.dry_run import DryRunActuator
 from autoscaler.act.kube import KubeActuator
-from autoscaler.cli import options, wiring
+from autoscaler.cli import actuation, options, wiring
+from autoscaler.cli.roster import Follower, Roster
 from autoscaler.cli.server import serving
 from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller
 from autoscaler.decider import Decider
 from autoscaler.domain.policy import SLOPolicy
-from autoscaler.domain.units import Instant, Seconds
+from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError, ObservationError
 from autoscaler.kube import KubeSession, Login
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.connection import Connection
 from autoscaler.observe.kube import KubeFleet
-from autoscaler.observe.observer import ClusterObserver, PrometheusHistory
+from autoscaler.observe.observer import ClusterObserver
+from autoscaler.observe.picker import Pickers, Reached, WithMembership
+from autoscaler.observe.policies import Policies, PolicyWatch
 from autoscaler.observe.prometheus import PrometheusSource
-from autoscaler.ports import Publisher
+from autoscaler.observe.writers import ForeignWriters
+from autoscaler.ports import Actuator, Observer, Publisher
+from autoscaler.publish.endpoints import EndpointsFiles
 from autoscaler.publish.events import EventLog
-from autoscaler.publish.every import Every
+from autoscaler.publish.every import Every, Publish
 from autoscaler.publish.file import DecisionLog
 from autoscaler.publish.health import Health
+from autoscaler.publish.k8s_events import EventWriter
 from autoscaler.publish.metrics import OwnMetrics
-from autoscaler.settings import Loop, Records, Server
+from autoscaler.publish.status_writer import StatusWriter
+from autoscaler.settings import Acting, Loop, Records, Server
 
 log = structlog.get_logger("autoscaler")
 
@@ -44,9 +53,15 @@ SYNC_TIMEOUT = Seconds(30.0)
 
 
 def run(  # noqa: PLR0913 - each is an option of the command
-    policy: options.PolicyOption,
     prometheus: options.PrometheusOption,
     *,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option("--policy", "-p", help="SLO policy file; without any, SLOPolicy resources in the cluster."),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Watch SLOPolicy resources here only. Default: everywhere.")
+    ] = "",
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig", help="Default: KUBECONFIG, else the pod's service account.")
     ] = None,
@@ -59,6 +74,19 @@ def run(  # noqa: PLR0913 - each is an option of the command
     listen: Annotated[str, typer.Option("--listen", help="Address of /metrics, /healthz, /readyz.")] = "0.0.0.0:9095",
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option("--log-format", help="json or console.")] = "json",
+    picker: Annotated[
+        list[str] | None,
+        typer.Option("--picker", help="Metrics page of an endpoint picker. Default: found by the InferencePool."),
+    ] = None,
+    picker_token_file: Annotated[
+        Path | None, typer.Option("--picker-token-file", help="File with a bearer token for pickers' metrics.")
+    ] = None,
+    endpoints_port: Annotated[
+        int, typer.Option("--endpoints-port", help="Port of the engines, written into endpoints files.")
+    ] = 8000,
+    lease: Annotated[
+        str, typer.Option("--lease", help="Lease of the leader: NAMESPACE/NAME, none, or auto (one, in a cluster).")
+    ] = "auto",
     token_file: options.TokenFileOption = None,
     user: options.UserOption = "",
     password_file: options.PasswordFileOption = None,
@@ -73,16 +101,38 @@ def run(  # noqa: PLR0913 - each is an option of the command
         period=options.positive(period, "--period"),
         history=options.duration(history, "--history"),
     )
+    policies = wiring.policies(policy or [])
+    wiring.priors(policies)  # files that cannot be used are told before anything starts
     service = _Service(
-        policies=wiring.policies(policy),
+        chosen=_Chosen(policies, namespace),
         connection=connection,
         login=Login(kubeconfig=None if kubeconfig is None else str(kubeconfig)),
         loop=loop,
         window=options.window(window),
         server=options.server(listen),
         records=Records(decision_log),
+        acting=Acting(tuple(picker or ()), picker_token_file, endpoints_port, actuation.lease(lease)),
     )
     asyncio.run(service.run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Whom to decide for: these policies, or without any those that resources in a namespace (in all) say."""
+
+    policies: tuple[SLOPolicy, ...]
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the loop joins."""
+
+    roster: Roster
+    observer: Observer
+    decider: Decider
+    actuator: Actuator
+    publisher: Publisher
 
 
 class _Service:
@@ -91,15 +141,18 @@ class _Service:
     def __init__(
         self,
         *,
-        policies: tuple[SLOPolicy, ...],
+        chosen: _Chosen,
         connection: Connection,
         login: Login,
         loop: Loop,
         window: Seconds | None,
         server: Server,
         records: Records,
+        acting: Acting,
     ) -> None:
-        self._policies = policies
+        self._acting = acting
+        self._policies = chosen.policies
+        self._namespace = chosen.namespace
         self._connection = connection
         self._login = login
         self._loop = loop
@@ -113,67 +166,99 @@ class _Service:
     async def run(self) -> None:
         """Join the parts, then tick until a signal says stop."""
         jitter = random.Random()  # noqa: S311 - spreads load, guards no secret
-        decider = Decider(self._policies, wiring.priors(self._policies), period=self._loop.period)
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(await KubeSession.open(jitter=jitter.random, login=self._login))
             # before all that may have to wait: a probe must not kill what only waits for others
             port = await stack.enter_async_context(serving(self._server, self._health, self._registry, self._clock))
-            fleet = await self._fleet(stack, session)
-            metrics = await self._metrics()
-            await self._warm(decider, metrics)
+            watch = await self._watch(stack, session)
+            parts = await self._parts(stack, session, watch)
             controller = Controller(
                 clock=self._clock,
-                observer=ClusterObserver(self._policies, metrics, fleet),
-                decider=decider,
-                actuator=wiring.ByMode(
-                    self._policies, acting=KubeActuator(session, self._policies), reporting=DryRunActuator()
-                ),
-                publisher=self._publisher(stack),
+                observer=parts.observer,
+                decider=parts.decider,
+                actuator=parts.actuator,
+                publisher=parts.publisher,
                 deadline=self._loop.deadline,
             )
             _stop_on_signals(controller)
-            log.info("started", policies=[policy.key for policy in self._policies], port=port)
+            await parts.roster.begin(self._clock.now())
+            log.info("started", port=port)
             await controller.run(self._loop.period, lambda: self._loop.jitter * jitter.random())
             log.info("stopped")
 
-    async def _fleet(self, stack: AsyncExitStack, session: KubeSession) -> KubeFleet:
-        fleet = KubeFleet(session, self._policies)
+    async def _watch(self, stack: AsyncExitStack, session: KubeSession) -> PolicyWatch | None:
+        """Return the watch on policies in the cluster, complete; None where files say what the policies are."""
+        if self._policies:
+            return None
+        watch = PolicyWatch(session, self._namespace)
+        await watch.start()
+        stack.push_async_callback(watch.close)
+        await watch.wait_synced(SYNC_TIMEOUT)
+        return watch
+
+    async def _parts(self, stack: AsyncExitStack, session: KubeSession, watch: PolicyWatch | None) -> _Parts:
+        """Make everything for no policies yet; the roster tells each part of those that there are."""
+        current = watch.current if watch is not None else lambda: Policies(self._policies)
+        windows = (await self._metrics(current().usable)).windows
+        fleet = KubeFleet(session, ())
         await fleet.start()
         stack.push_async_callback(fleet.close)
-        try:
-            await fleet.wait_synced(SYNC_TIMEOUT)
-        except ObservationError as error:  # the loop holds, and says so, until the cluster answers
-            log.warning("fleet_unknown", detail=str(error))
-        return fleet
+        decider = Decider((), {}, period=self._loop.period)
+        pickers = Pickers((), session, fleet.pods_in, Reached(self._acting.pickers, self._acting.picker_token_file))
+        writers = ForeignWriters((), session)
+        scaling, changing = await actuation.begin(
+            stack, lambda own: KubeActuator(own, ()), self._login, self._acting, session.backoff.jitter, self._clock.now
+        )
+        by_mode = wiring.ByMode((), acting=changing, reporting=DryRunActuator())
+        publishers, followers = self._publishers(stack, session, watch)
+        roster = Roster(
+            current,
+            fleet=fleet,
+            observer=ClusterObserver((), wiring.metrics_with(self._connection, (), windows), fleet),
+            decider=decider,
+            metrics=lambda policies: wiring.metrics_with(self._connection, policies, windows),
+            loop=self._loop,
+            followers=(
+                *map(_unaware, (scaling.follow, by_mode.follow, pickers.follow, writers.follow)),
+                *followers,
+            ),
+        )
+        return _Parts(roster, WithMembership(roster, pickers, writers), decider, by_mode, Every(publishers))
 
-    async def _metrics(self) -> PrometheusSource:
+    async def _metrics(self, policies: Sequence[SLOPolicy]) -> PrometheusSource:
         """Return the source of metrics; a Prometheus that is away now may come back."""
         now, usual = self._clock.now(), Windows().fast
         try:
-            return await wiring.metrics_source(self._connection, self._policies, now, self._window)
+            return await wiring.metrics_source(self._connection, policies, now, self._window)
         except ObservationError as error:
             log.warning("scrape_interval_unknown", detail=str(error), window_s=usual)
-            return await wiring.metrics_source(self._connection, self._policies, now, usual)
+            return await wiring.metrics_source(self._connection, policies, now, usual)
 
-    async def _warm(self, decider: Decider, metrics: PrometheusSource) -> None:
-        """Learn from what Prometheus remembers; without it the controller starts cold and says so."""
-        end = Instant(self._clock.now() - self._loop.period)
-        history = PrometheusHistory(self._policies, metrics)
-        try:
-            past = [o async for o in history.past(Instant(end - self._loop.history), end, self._loop.history_step)]
-        except ObservationError as error:
-            log.warning("started_cold", detail=str(error))
-            return
-        decider.warm(past)
-        log.info("warmed", observations=len(past))
-
-    def _publisher(self, stack: AsyncExitStack) -> Publisher:
-        publishes = [self._health.publish, OwnMetrics(self._registry, self._policies).publish, EventLog().publish]
+    def _publishers(
+        self, stack: AsyncExitStack, session: KubeSession, watch: PolicyWatch | None
+    ) -> tuple[list[Publish], list[Follower]]:
+        """Return who publishes ticks, and those of them that have to know the policies."""
+        own = OwnMetrics(self._registry)
+        publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish]
+        follows: list[Follower] = [_unaware(own.follow)]
         if self._records.decision_log is not None:
             decision_log = _opened(self._records.decision_log, self._policies)
             stack.callback(decision_log.close)
             publishes.append(decision_log.publish)
-        return Every(publishes)
+            follows.append(_unaware(decision_log.govern))
+        endpoints = EndpointsFiles(self._acting.endpoints_port)
+        publishes.append(endpoints.publish)
+        follows.append(_unaware(endpoints.follow))
+        if watch is not None:
+            writer = StatusWriter(session, lambda: watch.resources, EventWriter(session, platform.node()))
+            publishes.append(writer.publish)
+            follows.append(writer.follow)
+        return publishes, follows
+
+
+def _unaware(follow: Callable[[Sequence[SLOPolicy]], None]) -> Follower:
+    """Return a follower that does not care which policies are refused."""
+    return lambda policies, _: follow(policies)
 
 
 def _opened(path: Path, policies: Sequence[SLOPolicy]) -> DecisionLog:

@@ -43,9 +43,13 @@ class ByMode:
 
     def __init__(self, policies: Sequence[SLOPolicy], *, acting: Actuator, reporting: Actuator) -> None:
         """Take whom to act for, and the two ways to treat an action."""
-        self._auto = {policy.key for policy in policies if policy.mode is Mode.AUTO}
         self._acting = acting
         self._reporting = reporting
+        self.follow(policies)
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Act for those of these policies that are in mode Auto, and for no other, from now on."""
+        self._auto = {policy.key for policy in policies if policy.mode is Mode.AUTO}
 
     async def apply(self, actions: Sequence[Action]) -> Outcome:
         """Treat each action as its policy's mode demands."""
@@ -73,16 +77,33 @@ def priors(chosen: Sequence[SLOPolicy]) -> Mapping[str, Mapping[str, Prior]]:
     Raises:
         InputError: a profile does not exist or is for another role, or neither profile nor physics says anything.
     """
-    known = {policy.key: {variant.name: _prior(policy, variant) for variant in policy.variants} for policy in chosen}
+    known = {policy.key: priors_of(policy) for policy in chosen}
     for policy in chosen:
-        models = {name: prior.model for name, prior in known[policy.key].items()}
-        for doubt in slo_feasible(policy, models):
+        for doubt in doubts(policy, known[policy.key]):
             typer.echo(f"warning: {policy.key}: {doubt}", err=True)
     return known
 
 
-def _prior(policy: SLOPolicy, variant: Variant) -> Prior:
-    """Return what the variant's profile says, else what physics says of its accelerator and model."""
+def priors_of(policy: SLOPolicy) -> Mapping[str, Prior]:
+    """Return what is known beforehand of the speed of one policy's variants, by name.
+
+    Raises:
+        InputError: as ``priors``.
+    """
+    return {variant.name: prior(policy, variant) for variant in policy.variants}
+
+
+def doubts(policy: SLOPolicy, known: Mapping[str, Prior]) -> Sequence[str]:
+    """Return why a policy may ask for more than its engines can do."""
+    return tuple(str(doubt) for doubt in slo_feasible(policy, {name: found.model for name, found in known.items()}))
+
+
+def prior(policy: SLOPolicy, variant: Variant) -> Prior:
+    """Return what the variant's profile says, else what physics says of its accelerator and model.
+
+    Raises:
+        InputError: a profile does not exist or is for another role, or neither profile nor physics says anything.
+    """
     if variant.performance_profile is not None:
         return Prior(load_profile(variant.performance_profile).for_role(variant.role), MEASURED)
     try:
@@ -101,10 +122,14 @@ async def metrics_source(
     connection: Connection, chosen: Sequence[SLOPolicy], now: Instant, window: Seconds | None
 ) -> PrometheusSource:
     """Return a source whose rate window holds at least four scrapes of this Prometheus (or is ``window``, if given)."""
-    names, labels = observer.namespaces(chosen), observer.kept_labels(chosen)
     windows = Windows()
     if window is not None:
         windows = Windows(fast=window)
-    elif (interval := await PrometheusSource(connection, names, windows).scrape_interval(now)) is not None:
+    elif (interval := await metrics_with(connection, chosen, windows).scrape_interval(now)) is not None:
         windows = observer.windows_for(interval, Windows(fast=QUICKEST_WINDOW))
-    return PrometheusSource(connection, names, windows, keep=labels)
+    return metrics_with(connection, chosen, windows)
+
+
+def metrics_with(connection: Connection, chosen: Sequence[SLOPolicy], windows: Windows) -> PrometheusSource:
+    """Return a source of the series of some policies, with windows that are known already."""
+    return PrometheusSource(connection, observer.namespaces(chosen), windows, keep=observer.kept_labels(chosen))
