@@ -113,7 +113,6 @@ def test_an_unusable_address_exits_1(
         ("recommend", "--policy", POLICY, "--prometheus", "http://x", "--output", "xml"),
         ("recommend", "--policy", POLICY, "--prometheus", "http://x", "--utc"),
         ("run", "--policy", POLICY),
-        ("run", "--policy", POLICY),
     ],
     ids=lambda arguments: " ".join(Path(part).name for part in arguments),
 )
