@@ -26,6 +26,16 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Acting:
+    """How the cluster is changed."""
+
+    pickers: tuple[str, ...] = ()  # metrics pages of endpoint pickers; none: found by the InferencePool
+    picker_token_file: Path | None = None
+    endpoints_port: int = 8000  # of the engines, for endpoints files
+    lease: tuple[str, str] | None = None  # namespace and name; None: this process is the only one
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """Where decisions are written down."""
 

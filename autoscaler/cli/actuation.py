@@ -1,11 +1,26 @@
 """Joins what changes the cluster: counts by one room, membership by another, and the rule that only the leader acts."""
 
+import os
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from itertools import groupby
+from pathlib import Path
+from uuid import uuid4
 
+from autoscaler.act.kube import KubeActuator
+from autoscaler.act.lease import LeaseElector
 from autoscaler.domain.plan import Action, Scale
 from autoscaler.domain.record import ActionResult, Outcome, Result
+from autoscaler.domain.units import Instant
+from autoscaler.errors import InputError
+from autoscaler.kube import KubeSession, Login
 from autoscaler.ports import Actuator
+from autoscaler.publish.kube import KubeMembership
+from autoscaler.settings import Acting
+
+LEASE = "disagg-autoscaler"
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Actuation:
@@ -55,3 +70,54 @@ class OnlyLeader:
             return Outcome(tuple(ActionResult(action, Result.REFUSED, f"stand-by: {why}") for action in actions))
         finally:
             self._led_when_last_tick_ended = self._is_leader()
+
+
+async def begin(
+    stack: AsyncExitStack,
+    scaling: Callable[[KubeSession], KubeActuator],
+    login: Login,
+    acting: Acting,
+    jitter: Callable[[], float],
+    now: Callable[[], Instant],
+) -> tuple[KubeActuator, Actuator]:
+    """Return who scales, and the actuator for all actions; runs for the Lease, if there is one to win.
+
+    Writes have a session of their own, which asks for the office before each of them.
+    """
+    reading = await stack.enter_async_context(await KubeSession.open(jitter=jitter, login=login))
+    if acting.lease is None:
+        scales = scaling(reading)
+        return scales, Actuation(scaling=scales, membership=KubeMembership(reading))
+    namespace, name = acting.lease
+    identity = f"{socket.gethostname()}-{uuid4().hex[:8]}"
+    elector = LeaseElector(reading, namespace=namespace, name=name, identity=identity, now=now)
+    await elector.start()
+    stack.push_async_callback(elector.stop)
+    writing = await stack.enter_async_context(
+        await KubeSession.open(jitter=jitter, login=login, may_write=lambda: elector.is_leader)
+    )
+    scales = scaling(writing)
+    joined = Actuation(scaling=scales, membership=KubeMembership(writing))
+    return scales, OnlyLeader(joined, lambda: elector.is_leader, lambda: elector.leader)
+
+
+def lease(text: str) -> tuple[str, str] | None:
+    """Return namespace and name of the Lease that ``--lease`` asks for.
+
+    ``auto`` is a Lease in the own namespace of a process that runs in a cluster, and none elsewhere.
+
+    Raises:
+        InputError: the text has another form.
+    """
+    if text == "none":
+        return None
+    if text == "auto":
+        if "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return None
+        own = os.environ.get("POD_NAMESPACE") or OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+        return own, LEASE
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        msg = f"--lease: {text!r} names no Lease; write NAMESPACE/NAME, auto or none"
+        raise InputError(msg)
+    return namespace, name

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import backtest, explain, policy, profile, recommend, run, simulate
+from autoscaler.cli import backtest, explain, policy, profile, recommend, run, simulate, undrain
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -25,6 +25,7 @@ app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.command(epilog=backtest.EPILOG)(backtest.backtest)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.command(epilog=explain.EPILOG)(explain.explain)
+app.command(epilog=undrain.EPILOG)(undrain.undrain)
 app.add_typer(policy.app)
 app.add_typer(profile.app)
 

@@ -109,9 +109,11 @@ def run(  # noqa: PLR0913 - each is an option of the command
         login=Login(kubeconfig=None if kubeconfig is None else str(kubeconfig)),
         loop=loop,
         window=options.window(window),
-        server=options.server(listen),
-        records=Records(decision_log),
-        acting=Acting(tuple(picker or ()), picker_token_file, endpoints_port, actuation.lease(lease)),
+        edges=_Edges(
+            server=options.server(listen),
+            records=Records(decision_log),
+            acting=Acting(tuple(picker or ()), picker_token_file, endpoints_port, actuation.lease(lease)),
+        ),
     )
     asyncio.run(service.run())
 
@@ -122,6 +124,15 @@ class _Chosen:
 
     policies: tuple[SLOPolicy, ...]
     namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """What is answered, written down, and changed."""
+
+    server: Server
+    records: Records
+    acting: Acting
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +157,17 @@ class _Service:
         login: Login,
         loop: Loop,
         window: Seconds | None,
-        server: Server,
-        records: Records,
-        acting: Acting,
+        edges: _Edges,
     ) -> None:
-        self._acting = acting
+        self._acting = edges.acting
         self._policies = chosen.policies
         self._namespace = chosen.namespace
         self._connection = connection
         self._login = login
         self._loop = loop
         self._window = window
-        self._server = server
-        self._records = records
+        self._server = edges.server
+        self._records = edges.records
         self._clock = wiring.WallClock()
         self._registry = CollectorRegistry()
         self._health = Health(Seconds(UNREADY_AFTER_PERIODS * loop.period))

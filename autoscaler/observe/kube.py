@@ -1,7 +1,7 @@
 """The fleet as Kubernetes tells it: every policy's scale targets and their pods, always with their age in mind."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -70,6 +70,11 @@ class KubeFleet:
     def copies(self) -> tuple[Copy[SeenTarget] | Copy[SeenPod], ...]:
         """Return every followed copy, for ``doctor`` and metrics."""
         return (*self._targets.values(), *self._pods.values())
+
+    def pods_in(self, namespace: str) -> Collection[SeenPod]:
+        """Return all pods of a namespace that is followed, of whatever workload; none of another."""
+        copy = self._pods.get(namespace)
+        return () if copy is None else copy.objects.values()
 
     async def start(self) -> None:
         """Begin to follow; returns at once."""

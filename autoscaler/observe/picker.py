@@ -79,13 +79,19 @@ class Pickers:
             pods: returns the pods of a namespace, among which the pickers of an InferencePool are.
             reached: metrics pages that serve every policy instead.
         """
-        self._policies = [policy for policy in policies if policy.scheduler.kind is not SchedulerKind.NONE]
+        self.follow(policies)
         self._session = session
         self._pods = pods
         self._reached = reached or Reached()
 
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Read the pickers of these policies from now on; those without a scheduler have none."""
+        self._policies = [policy for policy in policies if policy.scheduler.kind is not SchedulerKind.NONE]
+
     async def memberships(self, now: Instant) -> Mapping[str, Signal[Membership]]:
         """Return what the pickers of each policy list, by ``SLOPolicy.key``."""
+        if not self._policies:
+            return {}
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers()) as http:
             found = await asyncio.gather(*(self._of(policy, http, now) for policy in self._policies))

@@ -65,12 +65,17 @@ class ForeignWriters:
     def __init__(self, policies: Sequence[SLOPolicy], session: KubeSession) -> None:
         """Take whose targets to look at; the session stays the caller's to close."""
         self.problems: tuple[str, ...] = ()
-        self._policies = tuple(policies)
         self._session = session
         self._looked: Instant | None = None
+        self.follow(policies)
         self._autoscalers: dict[ScaleTarget, str] = {}
         self._writes: dict[ScaleTarget, Write] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Look at the targets of these policies, from the next tick on."""
+        self._policies = tuple(policies)
+        self._looked = None
 
     async def look(self, now: Instant) -> Mapping[str, Mapping[str, str]]:
         """Return who else sizes each variant, in words, by policy key and variant name."""

@@ -14,7 +14,7 @@ import yaml
 from autoscaler.domain.fleet import Pod, PodState, Workload
 from autoscaler.domain.observation import ModelObservation
 from autoscaler.domain.plan import Readmit, Withdraw
-from autoscaler.domain.policy import Mode, SLOPolicy
+from autoscaler.domain.policy import Mode, SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Variant
 from autoscaler.domain.record import Result, TickRecord
 
@@ -24,33 +24,43 @@ VARIANT = "llm-d.ai/variant"
 Entry: TypeAlias = Mapping[str, object]
 
 
-class EndpointsFile:
-    """A ``Publisher`` that writes one policy's endpoints whenever they change."""
+class EndpointsFiles:
+    """A ``Publisher`` that writes the endpoints of each policy in mode Auto that names a file, whenever they change."""
 
-    def __init__(self, policy: SLOPolicy, port: int) -> None:
-        """Take a policy with ``scheduler: {endpointsFile: ...}`` and the port at which its engines answer."""
-        self._policy = policy
-        self._path = Path(policy.scheduler.selects)
+    def __init__(self, port: int) -> None:
+        """Take the port at which engines answer."""
         self._port = port
+        self._policies: tuple[SLOPolicy, ...] = ()
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Write for these policies from now on."""
+        by_file = (policy for policy in policies if policy.scheduler.kind is SchedulerKind.ENDPOINTS_FILE)
+        self._policies = tuple(policy for policy in by_file if policy.mode is Mode.AUTO)
 
     async def publish(self, record: TickRecord) -> None:
         """Write who serves after this tick.
 
         Raises:
-            OSError: the file cannot be written; the old one stays whole.
+            OSError: a file cannot be written; the old one stays whole.
         """
-        observed = record.observation.models.get(self._policy.key)
-        if observed is None or self._policy.mode is not Mode.AUTO:
-            return
+        for policy in self._policies:
+            observed = record.observation.models.get(policy.key)
+            if observed is not None:
+                self._write(policy, observed, record)
+
+    def _write(self, policy: SLOPolicy, observed: ModelObservation, record: TickRecord) -> None:
+        path = Path(policy.scheduler.selects)
         changed = {
             result.action.pod: isinstance(result.action, Withdraw)
             for result in record.outcome.results
-            if isinstance(result.action, Withdraw | Readmit) and result.result in {Result.DONE, Result.UNCHANGED}
+            if isinstance(result.action, Withdraw | Readmit)
+            and result.action.variant.policy == policy.key
+            and result.result in {Result.DONE, Result.UNCHANGED}
         }
-        wanted = entries(self._policy, observed, changed, self._port, _kept(self._path))
+        wanted = entries(policy, observed, changed, self._port, _kept(path))
         text = yaml.safe_dump({"endpoints": list(wanted)}, sort_keys=False)
-        if not self._path.exists() or self._path.read_text(encoding="utf-8") != text:
-            _replace(self._path, text)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            _replace(path, text)
 
 
 def entries(
