@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli import backtest, explain, policy, profile, recommend, run, simulate, undrain
+from autoscaler.cli import backtest, doctor, explain, policy, profile, recommend, run, simulate, undrain
 from autoscaler.errors import AutoscalerError
 
 DISTRIBUTION = "disagg-autoscaler"
@@ -24,6 +24,7 @@ app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=recommend.EPILOG)(recommend.recommend)
 app.command(epilog=backtest.EPILOG)(backtest.backtest)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.command(epilog=explain.EPILOG)(explain.explain)
 app.command(epilog=undrain.EPILOG)(undrain.undrain)
 app.add_typer(policy.app)

@@ -74,6 +74,15 @@ class PrometheusSource:
             for snapshot in await self._past(moments, step):
                 yield snapshot
 
+    async def present(self, names: Sequence[str], now: Instant) -> tuple[Row, ...] | Missing:
+        """Return the series of these names that are there now, of every namespace, each with all its labels.
+
+        Raises:
+            ObservationError: as ``read``.
+        """
+        query = f'{{__name__=~"{"|".join(names)}"}}'
+        return _rows(now, await self._ask(asyncio.Semaphore(), query, {"time": _stamp(now)}))
+
     async def scrape_interval(self, now: Instant) -> Seconds | None:
         """Return the longest of the engines' median distances between samples; None if that cannot be told."""
         selector = ", ".join(self._matchers)

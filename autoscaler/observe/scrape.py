@@ -120,6 +120,15 @@ class MemorySource:
         for n in range(math.floor((end - start) / step + 1e-9) + 1):
             yield await self.read(Instant(start + n * step))
 
+    async def present(self, names: Sequence[str], now: Instant) -> tuple[Row, ...]:
+        """Return the series of these names that are there now, each with all its labels, ``__name__`` among them."""
+        found = ((name, labels, track) for name in names for labels, track in self._tracks.get(name, {}).items())
+        return tuple(
+            Row({"__name__": name, **dict(labels)}, newest[1], now)
+            for name, labels, track in found
+            if (newest := track.last(now)) is not None
+        )
+
     async def scrape_interval(self, now: Instant) -> Seconds | None:
         """Return the longest of the targets' median distances between scrapes; None if that cannot be told."""
         names = {series.name for series in self.readings["engine_newest"].series}
