@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Score:
     attainment: float
     attainment_by_profile: Mapping[str, float]
     worst_profile: float
+    attainment_p99_gaps: float | None  # with the p99 of a request's own gaps in place of their mean; None: not told
     worst_window: float  # attainment of the worst ten minutes, by arrival
     bad_windows: float  # share of ten-minute windows below 90 %
     recovery_s: float  # the longest run of minutes below 90 %
@@ -61,6 +62,7 @@ def score(policy: SLOPolicy, run: Run) -> Score:
         attainment=float(hits.mean()),
         attainment_by_profile=by_profile,
         worst_profile=min(by_profile.values()),
+        attainment_p99_gaps=_strictly_attained(policy, results),
         worst_window=min(told),
         bad_windows=float(np.mean([share < GOOD for share in told])),
         recovery_s=_longest_bad_run(arrival, hits),
@@ -81,6 +83,12 @@ def attained(policy: SLOPolicy, results: Results) -> NDArray[np.bool_]:
     """Tell which requests kept both limits of their profile."""
     slos = [policy.profile(name).slo for name in results.trace.profiles]
     return results.within(np.array([slo.ttft for slo in slos]), np.array([slo.itl for slo in slos]))
+
+
+def _strictly_attained(policy: SLOPolicy, results: Results) -> float | None:
+    if not len(results.itl_p99_s):
+        return None
+    return float(attained(policy, replace(results, itl_s=results.itl_p99_s)).mean())
 
 
 def cost(policy: SLOPolicy, bills: Mapping[str, Bill]) -> float:

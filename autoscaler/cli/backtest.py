@@ -183,6 +183,7 @@ def _row(found: Comparison, each: Flown) -> dict[str, Jsonable]:
         "attainment": scored.attainment,
         "attainment_by_profile": dict(scored.attainment_by_profile),
         "worst_profile": scored.worst_profile,
+        "attainment_p99_gaps": scored.attainment_p99_gaps,
         "worst_window": scored.worst_window,
         "bad_windows": scored.bad_windows,
         "recovery_s": scored.recovery_s,

@@ -1,5 +1,7 @@
 """A flight's score, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,14 @@ def test_lost_unfinished_late_and_slow_requests_are_misses_of_their_profile() ->
     assert found.attainment_by_profile == {"rag": 0.5, "chat": 0.25}
     assert found.worst_profile == 0.25
     assert (found.lost_requests, found.unfinished_requests) == (2, 1)
+
+
+def test_one_long_gap_counts_where_gaps_are_told() -> None:
+    run = flight([1.0] * 4, [0.03] * 4, [Fate.DONE] * 4, [0.0, 1.0, 2.0, 3.0])
+    assert scoring.score(scenes.policy(), run).attainment_p99_gaps is None
+    told = replace(run, results=replace(run.results, itl_p99_s=np.array([0.03, 0.03, 0.03, 0.9])))
+    found = scoring.score(scenes.policy(), told)
+    assert (found.attainment, found.attainment_p99_gaps) == (1.0, 0.75)
 
 
 def test_booting_ready_and_draining_are_paid() -> None:
