@@ -79,15 +79,15 @@ async def begin(
     acting: Acting,
     jitter: Callable[[], float],
     now: Callable[[], Instant],
-) -> tuple[KubeActuator, Actuator]:
-    """Return who scales, and the actuator for all actions; runs for the Lease, if there is one to win.
+) -> tuple[KubeActuator, Actuator, Callable[[], bool]]:
+    """Return who scales, the actuator for all actions, and who tells whether to act; runs for a Lease, if there is one.
 
     Writes have a session of their own, which asks for the office before each of them.
     """
     reading = await stack.enter_async_context(await KubeSession.open(jitter=jitter, login=login))
     if acting.lease is None:
         scales = scaling(reading)
-        return scales, Actuation(scaling=scales, membership=KubeMembership(reading))
+        return scales, Actuation(scaling=scales, membership=KubeMembership(reading)), lambda: True
     namespace, name = acting.lease
     identity = f"{socket.gethostname()}-{uuid4().hex[:8]}"
     elector = LeaseElector(reading, namespace=namespace, name=name, identity=identity, now=now)
@@ -98,7 +98,12 @@ async def begin(
     )
     scales = scaling(writing)
     joined = Actuation(scaling=scales, membership=KubeMembership(writing))
-    return scales, OnlyLeader(joined, lambda: elector.is_leader, lambda: elector.leader)
+    leads = _leads(elector)
+    return scales, OnlyLeader(joined, leads, lambda: elector.leader), leads
+
+
+def _leads(elector: LeaseElector) -> Callable[[], bool]:
+    return lambda: elector.is_leader
 
 
 def lease(text: str) -> tuple[str, str] | None:

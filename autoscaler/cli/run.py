@@ -215,11 +215,16 @@ class _Service:
         decider = Decider((), {}, period=self._loop.period)
         pickers = Pickers((), session, fleet.pods_in, Reached(self._acting.pickers, self._acting.picker_token_file))
         writers = ForeignWriters((), session)
-        scaling, changing = await actuation.begin(
+        scaling, changing, leads = await actuation.begin(
             stack, lambda own: KubeActuator(own, ()), self._login, self._acting, session.backoff.jitter, self._clock.now
         )
         by_mode = wiring.ByMode((), acting=changing, reporting=DryRunActuator())
-        publishers, followers = self._publishers(stack, session, watch)
+        publishers, followers = self._publishers(stack)
+        if watch is not None:
+            events = EventWriter(session, platform.node())
+            writer = StatusWriter(session, lambda: watch.resources, events, may_write=leads)
+            publishers.append(writer.publish)
+            followers.append(writer.follow)
         roster = Roster(
             current,
             fleet=fleet,
@@ -243,9 +248,7 @@ class _Service:
             log.warning("scrape_interval_unknown", detail=str(error), window_s=usual)
             return await wiring.metrics_source(self._connection, policies, now, usual)
 
-    def _publishers(
-        self, stack: AsyncExitStack, session: KubeSession, watch: PolicyWatch | None
-    ) -> tuple[list[Publish], list[Follower]]:
+    def _publishers(self, stack: AsyncExitStack) -> tuple[list[Publish], list[Follower]]:
         """Return who publishes ticks, and those of them that have to know the policies."""
         own = OwnMetrics(self._registry)
         publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish]
@@ -258,10 +261,6 @@ class _Service:
         endpoints = EndpointsFiles(self._acting.endpoints_port)
         publishes.append(endpoints.publish)
         follows.append(_unaware(endpoints.follow))
-        if watch is not None:
-            writer = StatusWriter(session, lambda: watch.resources, EventWriter(session, platform.node()))
-            publishes.append(writer.publish)
-            follows.append(writer.follow)
         return publishes, follows
 
 
