@@ -142,7 +142,9 @@ def picker(seconds: float, rates: Mapping[str, float], *, per_response: float = 
     return exposition(*samples)
 
 
-def engine(seconds: float, role: Role, rate: float, *, waiting: float = 0.0, cached: float = 0.25) -> str:
+def engine(
+    seconds: float, role: Role, rate: float, *, running: float = 4.0, waiting: float = 0.0, cached: float = 0.25
+) -> str:
     """Return what vLLM's engine of a role shows after some seconds of a constant rate: 1000 tokens in, 100 out."""
     labels = {"model_name": "m", "engine": "0"}
     count, decode = rate * seconds, role is Role.DECODE
@@ -150,7 +152,7 @@ def engine(seconds: float, role: Role, rate: float, *, waiting: float = 0.0, cac
     sources = {"local_cache_hit": hits, "external_kv_transfer": 1000.0 * count if decode else 0.0}
     sources["local_compute"] = 1000.0 * count - sum(sources.values())
     samples: list[Any] = [
-        ("vllm:num_requests_running", labels, 4.0),
+        ("vllm:num_requests_running", labels, running),
         ("vllm:num_requests_waiting", labels, waiting),
         ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "capacity"}, 0.0 if decode else waiting),
         ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "deferred"}, waiting if decode else 0.0),
