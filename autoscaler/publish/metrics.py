@@ -1,6 +1,5 @@
 """The controller's own metrics, drawn from each tick's record."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,12 +16,10 @@ STEP_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 
 
 class OwnMetrics:
-    """Holds the collectors; a series of a policy that is gone goes with it."""
+    """Holds the collectors; gauges tell of the last tick alone, targets of the policies that are decided for."""
 
     def __init__(self, registry: CollectorRegistry, policies: Sequence[SLOPolicy] = ()) -> None:
         """Register the collectors, for whichever policies will be decided for."""
-        self._roles: dict[tuple[str, str], str] = {}
-        self._profiles: set[tuple[str, str]] = set()
         gauge = _gauges(registry)
         self._wanted = gauge("wanted_replicas", "Replicas the plan asks for.", VARIANT)
         self._uncapped = gauge("uncapped_replicas", "Replicas before bounds, budget and damping.", VARIANT)
@@ -34,6 +31,7 @@ class OwnMetrics:
         self._output = gauge("demand_output_tokens_per_second", "Decode demand sized for.", PROFILE)
         self._ttft = gauge("ttft_attainment_ratio", "Share of requests inside the TTFT limit.", PROFILE)
         self._itl = gauge("itl_attainment_ratio", "Share of tokens inside the ITL limit.", PROFILE)
+        self._target = gauge("attainment_target_ratio", "Share that the policy asks for.", PROFILE)
         self._gaps = gauge("missing_signals", "Signals missing in the last tick.", ("reason",))
         self._succeeded = gauge("last_success_timestamp_seconds", "When a tick last succeeded.", ())
         self._ticks = Counter("autoscaler_ticks", "Ticks, by how they ended.", ("succeeded",), registry=registry)
@@ -42,22 +40,26 @@ class OwnMetrics:
         self._seconds = Histogram(
             "autoscaler_step_seconds", "Duration of a tick's steps.", ("step",), registry=registry, buckets=STEP_BUCKETS
         )
+        self._gauges = (
+            *(self._wanted, self._uncapped, self._requested, self._ready, self._draining),
+            *(self._requests, self._prompt, self._output, self._ttft, self._itl, self._gaps),
+        )
         self.follow(policies)
 
     def follow(self, policies: Sequence[SLOPolicy]) -> None:
-        """Hold series of these policies, and no others, from now on."""
-        roles = {(policy.key, variant.name): variant.role.value for policy in policies for variant in policy.variants}
-        profiles = {(policy.key, profile.name) for policy in policies for profile in policy.profiles}
-        for key, role in self._roles.items() - roles.items():
-            for gauge in (self._wanted, self._uncapped, self._requested, self._ready, self._draining):
-                _forget(gauge, (*key, role))
-        for profile in self._profiles - profiles:
-            for gauge in (self._requests, self._prompt, self._output, self._ttft, self._itl):
-                _forget(gauge, profile)
-        self._roles, self._profiles = roles, profiles
+        """Decide for these policies, and no others, from now on."""
+        self._roles = {
+            (policy.key, variant.name): variant.role.value for policy in policies for variant in policy.variants
+        }
+        self._target.clear()
+        for policy in policies:
+            for profile in policy.profiles:
+                self._target.labels(policy.key, profile.name).set(profile.slo.attainment)
 
     async def publish(self, record: TickRecord) -> None:
-        """Set every series from one tick."""
+        """Set every series from one tick; what the tick does not know is no series: neither 0 nor an old value."""
+        for gauge in self._gauges:
+            gauge.clear()
         self._loop(record)
         for policy, model in record.plan.models.items():
             self._plan(policy, model)
@@ -75,7 +77,6 @@ class OwnMetrics:
             self._actions.labels(type(result.action).__name__, result.result.value).inc()
         for step, seconds in record.step_seconds.items():
             self._seconds.labels(step.value).observe(seconds)
-        self._gaps.clear()
         for gap in record.observation.gaps:
             self._gaps.labels(gap.missing.reason.value).inc()
 
@@ -92,9 +93,7 @@ class OwnMetrics:
     def _fleet(self, policy: str, observed: ModelObservation) -> None:
         for name, workload in observed.fleet.items():
             labels = (policy, name, self._roles.get((policy, name), ""))
-            if isinstance(workload, Missing):  # an unknown count is no series, not 0
-                for gauge in (self._requested, self._ready, self._draining):
-                    _forget(gauge, labels)
+            if isinstance(workload, Missing):
                 continue
             self._requested.labels(*labels).set(workload.requested)
             self._ready.labels(*labels).set(workload.ready)
@@ -105,8 +104,6 @@ class OwnMetrics:
             for gauge, latency in ((self._ttft, load.ttft), (self._itl, load.itl)):
                 if isinstance(latency, Latency):
                     gauge.labels(policy, name).set(latency.within_slo)
-                else:
-                    _forget(gauge, (policy, name))
 
 
 def _gauges(registry: CollectorRegistry) -> Callable[[str, str, tuple[str, ...]], Gauge]:
@@ -116,9 +113,3 @@ def _gauges(registry: CollectorRegistry) -> Callable[[str, str, tuple[str, ...]]
         return Gauge(f"autoscaler_{name}", text, labels, registry=registry)
 
     return gauge
-
-
-def _forget(gauge: Gauge, labels: tuple[str, ...]) -> None:
-    """Drop a series if it is there."""
-    with contextlib.suppress(KeyError):
-        gauge.remove(*labels)
