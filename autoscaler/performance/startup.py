@@ -23,8 +23,12 @@ from autoscaler.performance.step import FloatArray
 Stage: TypeAlias = Literal["schedule", "load", "start"]
 STAGES: tuple[Stage, ...] = ("schedule", "load", "start")
 
-SPREADS = np.geomspace(0.05, 1.6, 24)  # of the logarithm
+SPREADS = np.geomspace(0.05, 1.6, 24)[:, None]  # of the logarithm
+LOG_SPREADS = np.log(SPREADS)
+TWOFOLD = math.log(2.0) ** 2  # the spread's own standard deviation is a factor of 2
 MEANS = 81  # of the logarithm, within 4 prior spreads
+NEGLIGIBLE = 1e-4  # weight of a pair, the heaviest being 1
+PRECISION = 1e-5  # relative, of a quantile
 MEMORY = 32  # starts of a variant that are remembered; older ones say little of today's image and nodes
 SHORTEST = Seconds(0.5)
 
@@ -91,7 +95,7 @@ class StartupModel:
     def survival(self, lasted: Seconds, stage: Stage = "start") -> float:
         """Return the probability that a start lasts longer."""
         means, spreads, weights = self._posterior(stage)
-        return float(np.sum(weights * ndtr((means - math.log(max(SHORTEST, lasted))) / spreads)))
+        return float(weights @ ndtr((means - math.log(max(SHORTEST, lasted))) / spreads))
 
     def expected_ready(self, pod: Pod, at: Instant) -> Instant:
         """Return when a starting pod will be Ready, the median of what is left given how long it has lasted."""
@@ -106,31 +110,43 @@ class StartupModel:
         """Return the quantile of a stage's time, given that it has already lasted so long."""
         means, spreads, weights = self._posterior(stage)
         begun = math.log(max(SHORTEST, lasted))
-        beyond = float(np.sum(weights * ndtr((means - begun) / spreads))) if lasted > SHORTEST else 1.0
+        beyond = float(weights @ ndtr((means - begun) / spreads)) if lasted > SHORTEST else 1.0
         wanted = (1.0 - probability) * beyond
         low = begun if lasted > SHORTEST else float(means.min()) - 8.0
         high = float(means.max()) + 8.0
-        for _ in range(50):
-            middle = 0.5 * (low + high)
-            exceeded = float(np.sum(weights * ndtr((means - middle) / spreads)))
-            low, high = (middle, high) if exceeded > wanted else (low, middle)
-        return Seconds(math.exp(high))
+        at = min(max(low, float(weights @ means)), high)
+        for _ in range(60):  # Newton's steps, halving the bracket where one leaves it; five or six are the rule
+            standard = (means - at) / spreads
+            excess = float(weights @ ndtr(standard)) - wanted
+            low, high = (at, high) if excess > 0 else (low, at)
+            density = float(weights @ (np.exp(-0.5 * standard**2) / spreads)) / math.sqrt(2.0 * math.pi)
+            following = at + excess / density if density > 0 else math.inf
+            following = following if low < following < high else 0.5 * (low + high)
+            if abs(following - at) < PRECISION:
+                break
+            at = following
+        return Seconds(math.exp(following))
 
     def _posterior(self, stage: Stage) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return means and spreads of logarithms and the weight of each pair, all of one shape."""
+        """Return means and spreads of logarithms and the weight of each pair that matters, all of one shape."""
         prior = self.priors[stage]
         centre, width = math.log(prior.median_s), math.log(prior.factor)
         observed = [entry for entry in (_lasted(start, stage) for start in self.starts.values()) if entry is not None]
         logs = [math.log(seconds) for seconds, _ in observed]
         low = min([centre - 4.0 * width, *logs]) - 0.5
         high = max([centre + 4.0 * width, *logs]) + 1.5
-        means, spreads = np.meshgrid(np.linspace(low, high, MEANS), SPREADS)
-        weight = -0.5 * ((means - centre) / width) ** 2 - 0.5 * (np.log(spreads / prior.spread) / math.log(2.0)) ** 2
-        for (_, finished), log in zip(observed, logs, strict=True):
-            standard = (log - means) / spreads
-            weight = weight + (-0.5 * standard**2 - np.log(spreads) if finished else log_ndtr(-standard))
+        means = np.linspace(low, high, MEANS)
+        weight = -0.5 * ((means - centre) / width) ** 2 - (0.5 * (LOG_SPREADS - math.log(prior.spread)) ** 2) / TWOFOLD
+        finished = np.array([log for (_, over), log in zip(observed, logs, strict=True) if over])
+        if len(finished):  # all of them by their number, mean and variance
+            scatter = finished.var() + (means - finished.mean()) ** 2
+            weight = weight - len(finished) * (0.5 * scatter / SPREADS**2 + LOG_SPREADS)
+        for log in (log for (_, over), log in zip(observed, logs, strict=True) if not over):
+            weight = weight + log_ndtr((means - log) / SPREADS)
         weight = np.exp(weight - weight.max())
-        return means, spreads, weight / weight.sum()
+        spread, mean = np.nonzero(weight > NEGLIGIBLE)
+        kept = weight[spread, mean]
+        return means[mean], SPREADS[spread, 0], kept / kept.sum()
 
     def to_json(self) -> str:
         """Return the state as text."""
