@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from autoscaler.policy import durations
 from autoscaler.policy.problems import Path, Problem, error, shown
 
 Test: TypeAlias = Callable[[Any], bool]
@@ -35,33 +34,13 @@ def _any_of(*values: str) -> Test:
     return lambda value: value in values
 
 
-def _count_other_than(default: int) -> Test:
-    return lambda value: isinstance(value, int) and value != default
-
-
-def _duration_other_than(default: str) -> Test:
-    def differs(value: object) -> bool:
-        try:
-            return isinstance(value, str) and durations.parse(value) != durations.parse(default)
-        except ValueError:  # the schema tells what is wrong with it
-            return False
-
-    return differs
-
-
 _LEAVE_OUT = "leave it out"
-_MEMBERSHIP = "leave it out or write scheduler: {none: true}"
 
 UNSUPPORTED = (
     Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
     Unsupported(("spec", "ratio"), _given, _LEAVE_OUT),
     Unsupported(("spec", "schedules"), _given, _LEAVE_OUT),
-    Unsupported(("spec", "scaleDown", "drainTimeout"), _duration_other_than("10m"), _LEAVE_OUT, "other than 10m"),
-    Unsupported(("spec", "scaleDown", "maxConcurrentDrains"), _count_other_than(2), _LEAVE_OUT, "other than 2"),
     Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out", "true"),
-    Unsupported(("spec", "scheduler", "inferencePool"), _given, _MEMBERSHIP),
-    Unsupported(("spec", "scheduler", "podSelector"), _given, _MEMBERSHIP),
-    Unsupported(("spec", "scheduler", "endpointsFile"), _given, _MEMBERSHIP),
     Unsupported(
         ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"
     ),
