@@ -6,7 +6,7 @@ by the forward passes that the engines report. The referee's own table is never 
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,25 +64,25 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """How the requests completed since the last tick were served: the referee tells means over all profiles only.
+    """How requests are served, as far as the referee tells: it gives means over all profiles only.
 
-    A gateway counts each request; here the shares inside the limits are estimated: waits as exponential beyond what a
-    prompt takes alone, mean ITLs of requests as normal with a tenth of their mean as deviation.
+    A gateway counts each request; here the shares inside the limits are estimated from means. Waits have a heavy tail,
+    so that the share beyond a limit falls with the square of limit over mean wait; mean ITLs of requests are taken as
+    normal with a tenth of their mean as deviation.
     """
 
     slo: Mapping[str, SLO]
     alone_s: Mapping[str, float]  # unloaded TTFT by profile
-    mean_ttft_s: float | None
-    mean_alone_s: float  # over the mix of profiles
+    mean_wait_s: float | None  # beyond that, over the last minute
     mean_itl_s: float | None
     count: float
 
     def ttft(self, profile: str, at: Instant) -> Signal[Latency]:
-        if self.mean_ttft_s is None:
+        if self.mean_wait_s is None:
             return Missing(GapReason.NOT_A_NUMBER, at)
-        wait, room = self.mean_ttft_s - self.mean_alone_s, self.slo[profile].ttft - self.alone_s[profile]
-        late = 0.0 if wait <= 0 else math.exp(-max(0.0, room) / wait)
-        return _latency(self.mean_ttft_s, 1.0 - late, self.count)
+        room = max(1e-3, self.slo[profile].ttft - self.alone_s[profile])
+        late = min(1.0, max(0.0, self.mean_wait_s) / room) ** 2
+        return _latency(self.mean_wait_s, 1.0 - late, self.count)
 
     def itl(self, profile: str, at: Instant) -> Signal[Latency]:
         if not self.mean_itl_s:
@@ -131,6 +131,7 @@ class RefereePolicy:
         self.kv_tokens = float(scenario.engine["num_gpu_blocks"] * scenario.engine["block_size"])
         self.counts = {name: ProfileCounts() for name in scenario.slo}
         self.hit_rate = 0.0
+        self.waited, self.waiters = 0.0, 0.0  # seconds, requests
         self.seen: dict[str, Instant] = {}
         self.served: dict[str, Instant] = {}
 
@@ -156,7 +157,7 @@ class RefereePolicy:
         dt = traffic["duration_s"] or TICK_MS / 1000
         if traffic["hit_rate_count"]:
             self.hit_rate += min(1.0, dt / 60.0) * (traffic["avg_kv_hit_rate"] - self.hit_rate)
-        served = self._served(traffic, snapshot["gateway"], at)
+        served = self._served(snapshot, at)
         loads = {
             name: self.counts[name].load(name, counts, dt, at, 1.0 - self.hit_rate, served)
             for name, counts in snapshot["gateway"].items()
@@ -171,7 +172,8 @@ class RefereePolicy:
         engines |= {name: idle_engine(name, self.kv_tokens, at) for name in idle}
         return Observation(at, {POLICY: ModelObservation(POLICY, loads, fleet, engines, 0.0)})
 
-    def _served(self, traffic: Mapping[str, Any], gateway: Mapping[str, Mapping[str, int]], at: Instant) -> Served:
+    def _served(self, snapshot: Mapping[str, Any], at: Instant) -> Served:
+        traffic = snapshot["traffic"]
         model = self.decider.replica_model(POLICY, "prefill")
         alone = {}
         for name in self.counts:
@@ -179,18 +181,32 @@ class RefereePolicy:
             tokens = 0.0 if isinstance(prompt, Missing) else prompt.mean
             fresh = tokens * (1.0 - self.hit_rate)
             alone[name] = float(model.prefill.latency_s(fresh, tokens - fresh) + model.handover.latency_s(tokens))
-        done = {name: counts.get("completed", 0) for name, counts in gateway.items()}
-        mix = sum(done.values())
-        mean_alone = sum(alone[name] * n for name, n in done.items()) / mix if mix else 0.0
         step_s = (traffic["avg_itl_ms"] or 0.0) / 1000
         return Served(
             slo={profile.name: profile.slo for profile in self.policy.profiles},
             alone_s={name: seconds + step_s for name, seconds in alone.items()},
-            mean_ttft_s=traffic["avg_ttft_ms"] / 1000 if traffic["ttft_count"] and mix else None,
-            mean_alone_s=mean_alone + step_s,
+            mean_wait_s=self._mean_wait(traffic, snapshot["gateway"], alone, step_s),
             mean_itl_s=traffic["avg_itl_ms"] / 1000 if traffic["itl_count"] else None,
             count=float(traffic["ttft_count"]),
         )
+
+    def _mean_wait(
+        self,
+        traffic: Mapping[str, Any],
+        gateway: Mapping[str, Mapping[str, int]],
+        alone: Mapping[str, float],
+        step_s: float,
+    ) -> float | None:
+        """Return the mean of TTFT beyond what prompts take alone, over about a minute of completed requests."""
+        done = {name: counts.get("completed", 0) for name, counts in gateway.items()}
+        mix, count = sum(done.values()), traffic["ttft_count"]
+        keep = math.exp(-(traffic["duration_s"] or 0.0) / 60.0)
+        self.waited, self.waiters = self.waited * keep, self.waiters * keep
+        if mix and count:
+            unloaded = sum(alone[name] * n for name, n in done.items()) / mix + step_s
+            self.waited += count * (traffic["avg_ttft_ms"] / 1000 - unloaded)
+            self.waiters += count
+        return self.waited / self.waiters if self.waiters > 0 else None
 
     def _workload(self, snapshot: dict[str, Any], pool: str, at: Instant) -> Workload:
         pods = []
