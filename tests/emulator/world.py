@@ -174,6 +174,11 @@ class World:
         """Let time pass."""
         self.env.run(self.env.now + seconds)
 
+    def withdrawn(self) -> list[str]:
+        """Return the pods that are withdrawn and not being deleted."""
+        present = ((name, pod["metadata"]) for name, pod in self.api.pods.items())
+        return [name for name, it in present if DRAIN_STARTED in it["annotations"] and "deletionTimestamp" not in it]
+
     def close(self) -> None:
         """End the loop of the controllers."""
         self._runner.close()
