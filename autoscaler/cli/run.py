@@ -35,6 +35,7 @@ from autoscaler.observe.policies import Policies, PolicyWatch
 from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.observe.writers import ForeignWriters
 from autoscaler.ports import Actuator, Observer, Publisher
+from autoscaler.publish.board import Board
 from autoscaler.publish.endpoints import EndpointsFiles
 from autoscaler.publish.events import EventLog
 from autoscaler.publish.every import Every, Publish
@@ -171,6 +172,7 @@ class _Service:
         self._clock = wiring.WallClock()
         self._registry = CollectorRegistry()
         self._health = Health(Seconds(UNREADY_AFTER_PERIODS * loop.period))
+        self._board = Board()
 
     async def run(self) -> None:
         """Join the parts, then tick until a signal says stop."""
@@ -178,7 +180,9 @@ class _Service:
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(await KubeSession.open(jitter=jitter.random, login=self._login))
             # before all that may have to wait: a probe must not kill what only waits for others
-            port = await stack.enter_async_context(serving(self._server, self._health, self._registry, self._clock))
+            port = await stack.enter_async_context(
+                serving(self._server, self._health, self._registry, self._clock, self._board)
+            )
             watch = await self._watch(stack, session)
             parts = await self._parts(stack, session, watch)
             controller = Controller(
@@ -251,8 +255,8 @@ class _Service:
     def _publishers(self, stack: AsyncExitStack) -> tuple[list[Publish], list[Follower]]:
         """Return who publishes ticks, and those of them that have to know the policies."""
         own = OwnMetrics(self._registry)
-        publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish]
-        follows: list[Follower] = [_unaware(own.follow)]
+        publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish, self._board.publish]
+        follows: list[Follower] = [_unaware(own.follow), _unaware(self._board.follow)]
         if self._records.decision_log is not None:
             decision_log = _opened(self._records.decision_log, self._policies)
             stack.callback(decision_log.close)

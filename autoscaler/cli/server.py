@@ -9,13 +9,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from autoscaler.errors import InputError
 from autoscaler.ports import Clock
+from autoscaler.publish import page
+from autoscaler.publish.board import Board
 from autoscaler.publish.health import Health
 from autoscaler.settings import Server
 
 
 @asynccontextmanager
-async def serving(settings: Server, health: Health, registry: CollectorRegistry, clock: Clock) -> AsyncIterator[int]:
+async def serving(
+    settings: Server, health: Health, registry: CollectorRegistry, clock: Clock, board: Board | None = None
+) -> AsyncIterator[int]:
     """Serve ``/metrics``, ``/healthz`` (the process answers), ``/readyz`` (a tick succeeded lately); yield the port.
+
+    With a board also ``/``, the status page, and ``/status.json``.
 
     Raises:
         InputError: nobody can listen there.
@@ -33,6 +39,8 @@ async def serving(settings: Server, health: Health, registry: CollectorRegistry,
 
     application = web.Application()
     application.add_routes([web.get("/metrics", metrics), web.get("/healthz", alive), web.get("/readyz", ready)])
+    if board is not None:
+        application.add_routes(_status_routes(health, clock, board))
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -41,6 +49,21 @@ async def serving(settings: Server, health: Health, registry: CollectorRegistry,
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _status_routes(health: Health, clock: Clock, board: Board) -> list[web.RouteDef]:
+    """Return the routes of the status page and of its data."""
+
+    async def status(request: web.Request) -> web.Response:
+        now, chosen = clock.now(), request.query.get("policy")
+        shown = page.page(board, health.complaint(now), now, chosen=chosen, refresh="refresh" in request.query)
+        return web.Response(text=shown, content_type="text/html", headers=page.HEADERS)
+
+    async def data(_: web.Request) -> web.Response:
+        now = clock.now()
+        return web.json_response(page.status(board, health.complaint(now), now), headers=page.HEADERS)
+
+    return [web.get("/", status), web.get("/status.json", data)]
 
 
 async def _start(site: web.TCPSite, settings: Server) -> None:

@@ -40,9 +40,8 @@ class DecisionLog:
         self._keep = keep
         self._last = _resume(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
-        self._policies: Mapping[str, Json] = {}
-        self._versions: Mapping[str, Json] = {}
-        self.govern(policies)
+        self._policies, self._versions = _named(policies)
+        self._write(self._governing())
 
     @property
     def last(self) -> Link:
@@ -55,10 +54,11 @@ class DecisionLog:
         await asyncio.to_thread(self._append, entry)
 
     def govern(self, policies: Iterable[SLOPolicy]) -> None:
-        """Write down the policies under which the ticks that follow are decided."""
-        self._policies = {policy.key: document.plain(policy) for policy in policies}
-        self._versions = {key: version(plain) for key, plain in self._policies.items()}
-        self._write(self._governing())
+        """Write down the policies under which the ticks that follow are decided, if they are others than before."""
+        plain, versions = _named(policies)
+        if versions != self._versions:
+            self._policies, self._versions = plain, versions
+            self._write(self._governing())
 
     def close(self) -> None:
         """Close the file."""
@@ -86,6 +86,12 @@ class DecisionLog:
 
     def _governing(self) -> dict[str, Json]:
         return {"kind": "policies", "versions": dict(self._versions), "policies": dict(self._policies)}
+
+
+def _named(policies: Iterable[SLOPolicy]) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+    """Return policies as plain data and their versions, by key."""
+    plain = {policy.key: document.plain(policy) for policy in policies}
+    return plain, {key: version(content) for key, content in plain.items()}
 
 
 def version(policy: Json) -> str:
