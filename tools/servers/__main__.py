@@ -1,6 +1,7 @@
 """Find or install the servers: ``python3 -m tools.servers [--check]``; exit 1 where one is missing."""
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Report every server, install what is missing unless told only to check, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.servers", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only report; install nothing")
+    parser.add_argument("--all", action="store_true", help="kustomize and helm too; in CI always")
     options = parser.parse_args(arguments)
+    wanted = (*find.PACKAGES, *find.RENDERERS) if options.all or os.environ.get("CI") else find.PACKAGES
     try:
-        complete = [_provide(package, check_only=options.check) for package in find.PACKAGES]
+        complete = [_provide(package, check_only=options.check) for package in wanted]
     except find.BadVariableError as error:
         print(error, file=sys.stderr)
         return 1
@@ -57,14 +60,17 @@ def _report(binary: str, path: Path | None) -> None:
 
 
 def _version(path: Path) -> str:
-    """Return the first line a binary says of its version."""
-    try:
-        done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, check=False, timeout=VERSION_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"does not run: {error}"
-    return next(iter((done.stdout or done.stderr).splitlines()), "unknown version").split(" (")[0]
+    """Return the first line a binary says of its version, by an option or (some Go tools) by a command."""
+    said = ""
+    for word in ("--version", "version"):
+        try:
+            done = subprocess.run([path, word], capture_output=True, text=True, check=False, timeout=VERSION_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"does not run: {error}"
+        said = next(iter((done.stdout or done.stderr).splitlines()), "unknown version").split(" (")[0]
+        if done.returncode == 0:
+            break
+    return said[:40]
 
 
 if __name__ == "__main__":

@@ -32,8 +32,16 @@ KUBERNETES = Package("kubernetes", "1.36.3", ("kube-apiserver", "kube-controller
 PROMETHEUS = Package("prometheus", "debian", ("prometheus", "promtool"))
 PACKAGES = (ETCD, KUBERNETES, PROMETHEUS)
 
+KUSTOMIZE = Package("kustomize", "5.8.2", ("kustomize",))
+HELM = Package("helm", "3.22.0", ("helm",))
+RENDERERS = (KUSTOMIZE, HELM)
+"""They render the manifests: made on demand, and in CI."""
+
 CONTROL_PLANE_BINARIES = (*ETCD.binaries, *KUBERNETES.binaries)
 PROMETHEUS_BINARIES = PROMETHEUS.binaries
+
+
+_SERVERS = {binary for package in PACKAGES for binary in package.binaries}
 
 
 class MissingServersError(Exception):
@@ -41,8 +49,10 @@ class MissingServersError(Exception):
 
     def __init__(self, names: Iterable[str]) -> None:
         """Take the names of the missing binaries."""
+        names = tuple(names)
         missing = ", ".join(names)
-        super().__init__(f"not found: {missing}; run `make servers`, or name them in the environment (ETCD_BIN, ...)")
+        make = "make servers" if set(names) <= _SERVERS else "python3 -m tools.servers --all"
+        super().__init__(f"not found: {missing}; run `{make}`, or name them in the environment (ETCD_BIN, ...)")
 
 
 class BadVariableError(Exception):
@@ -68,7 +78,7 @@ def variable_of(binary: str) -> str:
 
 def package_of(binary: str) -> Package:
     """Return the package a binary comes in."""
-    return next(package for package in PACKAGES if binary in package.binaries)
+    return next(package for package in (*PACKAGES, *RENDERERS) if binary in package.binaries)
 
 
 def find(binary: str) -> Path | None:

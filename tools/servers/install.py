@@ -1,4 +1,4 @@
-"""Build etcd and Kubernetes from their Go modules; unpack Prometheus from its Debian package.
+"""Build etcd, Kubernetes, kustomize and helm from their Go modules; unpack Prometheus from its Debian package.
 
 Nothing is installed system-wide and no service is ever started: all lands in the cache folder. Each package is made in
 a folder beside its final place and renamed at the end, so that an interrupted build leaves nothing half done.
@@ -63,6 +63,14 @@ def _build_kubernetes(target: Path) -> None:
     _go_build(MODULES / "kubernetes", [f"{target}{os.sep}", *commands], f"{LINKER_FLAGS} {version}")
 
 
+def _build_kustomize(target: Path) -> None:
+    _go_build(MODULES / "kustomize", [str(target / "kustomize"), "sigs.k8s.io/kustomize/kustomize/v5"], LINKER_FLAGS)
+
+
+def _build_helm(target: Path) -> None:
+    _go_build(MODULES / "helm", [str(target / "helm"), "helm.sh/helm/v3/cmd/helm"], LINKER_FLAGS)
+
+
 def _go_build(module: Path, output: Sequence[str], linker_flags: str) -> None:
     go = shutil.which("go")
     if go is None:
@@ -120,4 +128,6 @@ INSTALLERS: dict[str, Callable[[Path], None]] = {
     find.ETCD.name: _build_etcd,
     find.KUBERNETES.name: _build_kubernetes,
     find.PROMETHEUS.name: _unpack_prometheus,
+    find.KUSTOMIZE.name: _build_kustomize,
+    find.HELM.name: _build_helm,
 }

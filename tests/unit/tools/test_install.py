@@ -14,6 +14,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [find.variable_of(binary) for package in find.PACKAGES for binary in package.binaries]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setenv(find.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
