@@ -1,5 +1,6 @@
 """What the tests of the custom resource put on stage: the CRD itself, policies, sessions of service accounts."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,42 @@ def table(plane: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
     )
     columns = [column["name"] for column in answer["columnDefinitions"] if not column["priority"]]
     return dict(zip(columns, answer["rows"][0]["cells"], strict=False))
+
+
+def stand_in(plane: ControlPlane, group: str, version: str, kind: str, plural: str) -> None:
+    """Serve a kind of somebody else, with any content."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    body: dict[str, Any] = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    if group.endswith("k8s.io"):  # else the server demands a link to the approval of the API
+        body["metadata"] = {**body["metadata"], "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"}}
+    with contextlib.suppress(ApiError):  # it may be there from another test
+        plane.request("POST", CRDS, body)
+    eventually(lambda: _answers(plane, f"/apis/{group}/{version}/{plural}"), what=kind)
+
+
+def _answers(plane: ControlPlane, path: str) -> bool:
+    try:
+        plane.request("GET", path)
+    except ApiError:
+        return False
+    return True
+
+
+def place(plane: ControlPlane, found: dict[str, Any]) -> str:
+    """Return the path of an object, by what the API server says of its kind."""
+    version = found["apiVersion"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    served = {entry["kind"]: entry for entry in plane.request("GET", root)["resources"] if "/" not in entry["name"]}
+    kind = served[found["kind"]]
+    folder = f"/namespaces/{found['metadata']['namespace']}" if kind["namespaced"] else ""
+    return f"{root}{folder}/{kind['name']}/{found['metadata']['name']}"
