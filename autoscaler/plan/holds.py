@@ -54,6 +54,10 @@ def _blind_spot(situation: Situation, variant: str) -> Evidence | None:
     """Return what is not known that a removal would have to know; None: all is known."""
     if len(situation.demands) < len(situation.policy.profiles):
         return _first_gap(situation)
+    for load in situation.observed.loads.values():  # demand outlives its signal: it is not what is seen now
+        for seen in (load.requests_per_second, load.uncached_prompt_tokens_per_second, load.output_tokens_per_second):
+            if isinstance(seen, Missing):
+                return _gap(f"load of profile {load.profile}", seen)
     role = situation.policy.variant(variant).role
     for pod in sorted(situation.ready_pods(role)):
         engine = situation.observed.engines.get(pod)
