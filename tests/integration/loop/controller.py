@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,17 +31,28 @@ LOG_LINES = 6
 class Autoscaler:
     """A context manager around ``autoscaler run``: started on entry, killed on exit where it still runs."""
 
-    def __init__(self, folder: Path, *, policy: Path, prometheus: str, kubeconfig: Path, window: str | None) -> None:
-        """Take a folder for its logs and what to tell it; ``window``: look-back of rates, None: its own choice."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        policy: Path | None,
+        prometheus: str,
+        kubeconfig: Path,
+        window: str | None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """Take a folder for its logs and what it is to be told; without a window it makes its own choice."""
         self.decision_log = folder / "decisions.jsonl"
         self._log = folder / "controller.log"
         self._url = f"http://127.0.0.1:{free_port()}"
         listen = self._url.removeprefix("http://")
         self._command = [
-            *(sys.executable, "-m", "autoscaler", "run", "--policy", str(policy), "--prometheus", prometheus),
+            *(sys.executable, "-m", "autoscaler", "run", "--prometheus", prometheus),
+            *(() if policy is None else ("--policy", str(policy))),
             *("--kubeconfig", str(kubeconfig), "--period", PERIOD, "--history", "10m"),
             *("--decision-log", str(self.decision_log), "--listen", listen),
             *(() if window is None else ("--window", window)),
+            *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
