@@ -11,6 +11,15 @@ ROOT = Path(__file__).resolve().parents[3]
 POLICY = str(ROOT / "examples" / "h200_pd" / "policy.yaml")
 FLEET = str(ROOT / "examples" / "h200_pd" / "fleet.yaml")
 
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: nobody, user: {token: none}}]
+contexts: [{name: none, context: {cluster: none, user: nobody}}]
+current-context: none
+"""
+
 
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
@@ -142,6 +151,21 @@ def test_a_controller_that_cannot_start_says_why(
     assert run("run", "--policy", POLICY, "--prometheus", nowhere, *arguments) == 1
     told = capsys.readouterr().err
     assert complaint in told
+    assert "Traceback" not in told
+
+
+def test_an_address_in_use_ends_it_before_anything_else(
+    nowhere: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        where = ("--prometheus", nowhere, "--kubeconfig", str(kubeconfig), "--listen", listen)
+        assert run("run", "--policy", POLICY, *where) == 1
+    told = capsys.readouterr().err
+    assert f"error: --listen: {listen}: " in told
+    assert "name an address that is free" in told
     assert "Traceback" not in told
 
 
