@@ -372,9 +372,9 @@ class Engine:
             self._plan_wake()
 
     def _admit(self, joining: deque[Request]) -> None:
-        """Let requests whose KV is here join the batch at the boundary."""
-        running = self._running
-        while joining and self._batch < self._sequences:
+        """Let requests whose KV is here join the batch at the boundary; prompts being computed have their places."""
+        running, places = self._running, self._sequences - len(self._prefilling)
+        while joining and self._batch < places:
             request = joining.popleft()
             self._other -= request.input
             if request.lost:
@@ -462,7 +462,8 @@ class Engine:
         chunks, work = self._planned, self._planned_work
         self._planned = []
         if self._ahead:
-            self._joining_next, self._joining = self._joining, self._joining_next
+            self._joining_next += self._joining  # behind those that found no place
+            self._joining.clear()
             if self._waiting or (self._prefilling and self._prefilling[-1].left):
                 self._plan_chunks()
         if not (chunks or self._planned or self._joining_next):

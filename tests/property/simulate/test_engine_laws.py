@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.domain.pool import Role
@@ -54,8 +54,13 @@ def fly(jobs: list[Job], model: ReplicaModel, role: Role, rules: EngineRules) ->
     for row, job in enumerate(jobs):
         take = engine.reserve if job.remote else engine.submit
         env.at(job.arrival, take, Request(row, job.arrival, job.prompt, job.output, 0))
+
+    def observed(_: object) -> None:
+        engine.advance(env.now)
+        assert engine.running <= model.limits.max_sequences
+
     for k in range(1, 40):
-        env.at(k * 0.317, lambda _: engine.advance(env.now))
+        env.at(k * 0.317, observed)
     env.run(100_000.0)
     return notes, engine
 
@@ -89,13 +94,34 @@ def test_many_steps_at_once_end_when_single_steps_do(
     assert notes.finish == pytest.approx({row: job.finish for row, job in enumerate(jobs)}, abs=1e-6)
 
 
-@given(draws=arrivals, remote=st.booleans(), ahead=st.booleans(), memory=st.integers(3500, 20_000))
-@settings(max_examples=80, deadline=None)
-def test_every_request_ends_and_every_token_is_counted_even_when_memory_is_short(
-    draws: list[tuple[float, int, int]], *, remote: bool, ahead: bool, memory: int
+crowds = st.lists(st.tuples(st.floats(0.001, 0.1), prompts, st.integers(100, 400)), min_size=10, max_size=40)
+
+
+@given(
+    draws=arrivals | crowds,
+    remote=st.booleans(),
+    ahead=st.booleans(),
+    memory=st.integers(3500, 20_000),
+    sequences=st.integers(2, 12) | st.just(300),
+)
+@example(  # one sequence too many: a preempted one is computed again while others join
+    draws=[
+        (0.25, 2739, 109), (0.06640625, 1020, 104), (0.06640625, 1084, 101), (0.05078125, 189, 99),
+        (0.046875, 2723, 98), (0.046875, 130, 97), (0.01953125, 196, 96), (0.00390625, 753, 96), (0.5, 116, 71),
+        (0.0625, 457, 66), (0.5, 2, 1), (0.125, 1, 1), (0.125, 1305, 1), (0.0625, 3000, 1), (0.5, 588, 1),
+    ],
+    remote=True,
+    ahead=True,
+    memory=15_234,
+    sequences=10,
+)  # fmt: skip
+@settings(max_examples=120, deadline=None)
+def test_every_request_ends_and_every_token_is_counted_even_when_memory_or_places_are_short(
+    draws: list[tuple[float, int, int]], *, remote: bool, ahead: bool, memory: int, sequences: int
 ) -> None:
     jobs = jobs_of(draws, remote=remote)
-    model = replace(SMALL, limits=replace(SMALL.limits, kv_capacity_tokens=float(memory)))
+    limits = replace(SMALL.limits, kv_capacity_tokens=float(memory), max_sequences=sequences)
+    model = replace(SMALL, limits=limits)
     role = Role.DECODE if remote else Role.UNIFIED
     notes, engine = fly(jobs, model, role, EngineRules(schedule_ahead=ahead))
     assert sorted(notes.finish) == sorted(notes.first) == list(range(len(jobs)))
