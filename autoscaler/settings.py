@@ -32,6 +32,7 @@ class Acting:
     pickers: tuple[str, ...] = ()  # metrics pages of endpoint pickers; none: found by the InferencePool
     picker_token_file: Path | None = None
     endpoints_port: int = 8000  # of the engines, for endpoints files
+    by_metric: bool = False  # counts are published for an HPA or KEDA to apply, not written
     lease: tuple[str, str] | None = None  # namespace and name; None: this process is the only one
 
 

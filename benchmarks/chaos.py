@@ -30,7 +30,7 @@ TROUBLE = replace(
     clock_steps=0.03,
     flaps=0.03,
 )
-LONGEST_S = 100_000.0
+LONGEST_S = 60_000.0
 RETURN_S = 600.0  # how long after a drain has begun load may come back
 
 
@@ -100,7 +100,7 @@ def rows(seed: int, scale_downs: int) -> Iterator[Row]:
     """Yield the figures."""
     plain = play(replace(CALM, plain=True), seed, scale_downs)
     calm = play(CALM, seed, scale_downs)
-    hasty = play(replace(CALM, drain_timeout=20.0), seed, scale_downs // 4)
+    hasty = play(replace(CALM, drain_timeout=60.0), seed, scale_downs // 4)
     trouble = play(TROUBLE, seed, scale_downs)
     yield Row(
         "plain scale-downs", plain.scale_downs, "count", f">= {scale_downs}", met=plain.scale_downs >= scale_downs
@@ -111,8 +111,8 @@ def rows(seed: int, scale_downs: int) -> Iterator[Row]:
         yield Row(f"{name} scale-downs", found.scale_downs, "count", f">= {scale_downs}", met=enough)
         yield Row(f"{name} replicas removed", found.lowered, "count")
         yield from _promises(name, found)
-    yield Row("drain limit 20 s: readmitted", hasty.readmitted, "count")
-    yield from _promises("drain limit 20 s:", hasty)
+    yield Row("drain limit 60 s: readmitted", hasty.readmitted, "count")
+    yield from _promises("drain limit 60 s:", hasty)
     yield Row("trouble kills", trouble.kills, "count", ">= 300", met=trouble.kills >= 300)
     yield Row("trouble failed calls", trouble.faults, "count")
     slowest = max(readmission_s(seed + n) for n in range(20))

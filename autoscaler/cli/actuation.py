@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 from uuid import uuid4
 
 from autoscaler.act.kube import KubeActuator
 from autoscaler.act.lease import LeaseElector
+from autoscaler.act.metric import MetricActuator
 from autoscaler.domain.plan import Action, Scale
+from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import ActionResult, Outcome, Result
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError
@@ -18,6 +21,8 @@ from autoscaler.kube import KubeSession, Login
 from autoscaler.ports import Actuator
 from autoscaler.publish.kube import KubeMembership
 from autoscaler.settings import Acting
+
+Follow: TypeAlias = Callable[[Sequence[SLOPolicy]], None]
 
 LEASE = "disagg-autoscaler"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -73,21 +78,15 @@ class OnlyLeader:
 
 
 async def begin(
-    stack: AsyncExitStack,
-    scaling: Callable[[KubeSession], KubeActuator],
-    login: Login,
-    acting: Acting,
-    jitter: Callable[[], float],
-    now: Callable[[], Instant],
-) -> tuple[KubeActuator, Actuator, Callable[[], bool]]:
-    """Return who scales, the actuator for all actions, and who tells whether to act; runs for a Lease, if there is one.
+    stack: AsyncExitStack, login: Login, acting: Acting, jitter: Callable[[], float], now: Callable[[], Instant]
+) -> tuple[Follow, Actuator, Callable[[], bool]]:
+    """Return who must know the policies, the actuator for all actions, and who tells whether to act; runs for a Lease.
 
     Writes have a session of their own, which asks for the office before each of them.
     """
     reading = await stack.enter_async_context(await KubeSession.open(jitter=jitter, login=login))
     if acting.lease is None:
-        scales = scaling(reading)
-        return scales, Actuation(scaling=scales, membership=KubeMembership(reading)), lambda: True
+        return *_joined(reading, acting), lambda: True
     namespace, name = acting.lease
     identity = f"{socket.gethostname()}-{uuid4().hex[:8]}"
     elector = LeaseElector(reading, namespace=namespace, name=name, identity=identity, now=now)
@@ -96,14 +95,25 @@ async def begin(
     writing = await stack.enter_async_context(
         await KubeSession.open(jitter=jitter, login=login, may_write=lambda: elector.is_leader)
     )
-    scales = scaling(writing)
-    joined = Actuation(scaling=scales, membership=KubeMembership(writing))
+    follow, joined = _joined(writing, acting)
     leads = _leads(elector)
-    return scales, OnlyLeader(joined, leads, lambda: elector.leader), leads
+    return follow, OnlyLeader(joined, leads, lambda: elector.leader), leads
 
 
 def _leads(elector: LeaseElector) -> Callable[[], bool]:
     return lambda: elector.is_leader
+
+
+def _joined(session: KubeSession, acting: Acting) -> tuple[Follow, Actuator]:
+    membership = KubeMembership(session)
+    if acting.by_metric:
+        return _nothing, Actuation(scaling=MetricActuator(), membership=membership)
+    scaling = KubeActuator(session, ())
+    return scaling.follow, Actuation(scaling=scaling, membership=membership)
+
+
+def _nothing(policies: Sequence[SLOPolicy]) -> None:
+    """Follow nobody: who publishes counts needs no targets."""
 
 
 def lease(text: str) -> tuple[str, str] | None:

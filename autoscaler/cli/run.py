@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler import telemetry
 from autoscaler.act.dry_run import DryRunActuator
-from autoscaler.act.kube import KubeActuator
 from autoscaler.cli import actuation, options, wiring
 from autoscaler.cli.roster import Follower, Roster
 from autoscaler.cli.server import serving
@@ -36,6 +35,7 @@ from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.observe.writers import ForeignWriters
 from autoscaler.ports import Actuator, Observer, Publisher
 from autoscaler.publish.board import Board
+from autoscaler.publish.counts import Counts
 from autoscaler.publish.endpoints import EndpointsFiles
 from autoscaler.publish.events import EventLog
 from autoscaler.publish.every import Every, Publish
@@ -85,6 +85,9 @@ def run(  # noqa: PLR0913 - each is an option of the command
     endpoints_port: Annotated[
         int, typer.Option("--endpoints-port", help="Port of the engines, written into endpoints files.")
     ] = 8000,
+    actuation_by: Annotated[
+        str, typer.Option("--actuation", help="scale, or metric: publish counts for an HPA or KEDA to apply.")
+    ] = "scale",
     lease: Annotated[
         str, typer.Option("--lease", help="Lease of the leader: NAMESPACE/NAME, none, or auto (one, in a cluster).")
     ] = "auto",
@@ -95,6 +98,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Run the controller: in mode Auto it resizes workloads, in mode Recommend (the default) it writes nothing."""
     options.choice(log_level, "--log-level", ("debug", "info", "warning", "error"))
+    options.choice(actuation_by, "--actuation", ("scale", "metric"))
     options.choice(log_format, "--log-format", ("json", "console"))
     telemetry.configure(log_level, as_json=log_format == "json")
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
@@ -113,7 +117,13 @@ def run(  # noqa: PLR0913 - each is an option of the command
         edges=_Edges(
             server=options.server(listen),
             records=Records(decision_log),
-            acting=Acting(tuple(picker or ()), picker_token_file, endpoints_port, actuation.lease(lease)),
+            acting=Acting(
+                pickers=tuple(picker or ()),
+                picker_token_file=picker_token_file,
+                endpoints_port=endpoints_port,
+                by_metric=actuation_by == "metric",
+                lease=actuation.lease(lease),
+            ),
         ),
     )
     asyncio.run(service.run())
@@ -219,8 +229,8 @@ class _Service:
         decider = Decider((), {}, period=self._loop.period)
         pickers = Pickers((), session, fleet.pods_in, Reached(self._acting.pickers, self._acting.picker_token_file))
         writers = ForeignWriters((), session)
-        scaling, changing, leads = await actuation.begin(
-            stack, lambda own: KubeActuator(own, ()), self._login, self._acting, session.backoff.jitter, self._clock.now
+        follow_targets, changing, leads = await actuation.begin(
+            stack, self._login, self._acting, session.backoff.jitter, self._clock.now
         )
         by_mode = wiring.ByMode((), acting=changing, reporting=DryRunActuator())
         publishers, followers = self._publishers(stack)
@@ -237,7 +247,8 @@ class _Service:
             metrics=lambda policies: wiring.metrics_with(self._connection, policies, windows),
             loop=self._loop,
             followers=(
-                *map(_unaware, (scaling.follow, by_mode.follow, pickers.follow, writers.follow)),
+                *map(_unaware, (follow_targets, by_mode.follow, pickers.follow)),
+                *(() if self._acting.by_metric else (_unaware(writers.follow),)),  # there an HPA is as it should be
                 *followers,
             ),
         )
@@ -262,6 +273,10 @@ class _Service:
             stack.callback(decision_log.close)
             publishes.append(decision_log.publish)
             follows.append(_unaware(decision_log.govern))
+        if self._acting.by_metric:
+            counts = Counts(self._registry)
+            publishes.append(counts.publish)
+            follows.append(_unaware(counts.follow))
         endpoints = EndpointsFiles(self._acting.endpoints_port)
         publishes.append(endpoints.publish)
         follows.append(_unaware(endpoints.follow))

@@ -287,7 +287,7 @@ class World:
 
     def _scrape(self, _: object) -> None:
         for pod, engine in self.traffic.engines.items():
-            self.samples[pod].append(_sample(self.env.now, engine))
+            self.samples[pod].append(sample(EPOCH + self.env.now, engine))
         self.env.at(self.env.now + SCRAPE_S, self._scrape)
 
     def _told(self, picker: Picker) -> Callable[[str, Json | None], None]:
@@ -370,7 +370,7 @@ class World:
             policy=MODEL,
             loads={"all": self._load()},
             fleet=fleet,
-            engines={pod: _engine_load(pod, samples) for pod, samples in self.samples.items() if samples},
+            engines={pod: engine_load(pod, samples) for pod, samples in self.samples.items() if samples},
             unmatched_share=0.0,
             membership=self._membership(),
         )
@@ -502,9 +502,10 @@ def _reversed(text: str) -> str:
     return "".join(chr(0x10FFFF - ord(letter)) for letter in text)
 
 
-def _sample(now: float, engine: Engine) -> Sample:
+def sample(at: float, engine: Engine) -> Sample:
+    """Return what one scrape of an engine shows."""
     return (
-        EPOCH + now,
+        at,
         engine.running,
         len(engine.waiting),
         len(engine.deferred),
@@ -512,7 +513,7 @@ def _sample(now: float, engine: Engine) -> Sample:
     )
 
 
-def _engine_load(pod: str, samples: Sequence[Sample]) -> EngineLoad:
+def engine_load(pod: str, samples: Sequence[Sample]) -> EngineLoad:
     """Return what Prometheus would say of a pod: means over the window, the peak of what waits."""
     newest = Instant(samples[-1][0])
     absent = Missing(GapReason.ABSENT, newest)

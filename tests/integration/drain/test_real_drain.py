@@ -1,0 +1,189 @@
+"""Drains on a real API server and controller manager, with emulated pickers and engines through which requests flow."""
+
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscaler.domain.membership import ACTIVE_PORTS, DRAIN_STARTED, NOTES
+from tests.emulator import live
+from tests.emulator.live import Cluster
+from tests.integration.kube import stage
+from tests.servers.control_plane import ControlPlane
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kubelet")]
+
+
+def pods(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = plane.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+    return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+
+def collection(namespace: str, kind: str = "Deployment") -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/{kind.lower()}s"
+
+
+def requested(plane: ControlPlane, namespace: str, kind: str = "Deployment") -> dict[str, int]:
+    items = plane.request("GET", collection(namespace, kind))["items"]
+    return {item["metadata"]["name"]: item["spec"]["replicas"] for item in items}
+
+
+def noted(pod: dict[str, Any]) -> bool:
+    return bool(set(NOTES) & (pod["metadata"].get("annotations") or {}).keys())
+
+
+async def until(holds: Callable[[], bool], what: str, *, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come within {within_s:g} s"
+        await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def cluster(
+    plane: ControlPlane, namespace: str, state: Path, *, start: int = 3, kind: str = "Deployment"
+) -> AsyncIterator[Cluster]:
+    for role in live.ROLES:
+        plane.request("POST", collection(namespace, kind), live.workload(role.value, start))
+    async with stage.session(plane.kubeconfig()) as session:
+        made = Cluster(session, namespace, state, seed=1)
+        made.targets = {role.value: start for role in live.ROLES}
+        async with made.running():
+            await until(lambda: all(len(p.members) == 2 * start for p in made.pickers), "the pickers' members")
+            await until(state.exists, "the state")
+            yield made
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_scale_downs_lose_nothing_and_remove_exactly_the_drained_pods(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, kind: str
+) -> None:
+    async def play() -> tuple[int, int, int]:
+        chance, lowered = random.Random(1), 0  # noqa: S311 - a test that can be repeated
+        state = tmp_path / "state.json"
+        async with cluster(control_plane, namespace, state, kind=kind) as world:
+            for _ in range(8):
+                before = requested(control_plane, namespace, kind)
+                world.targets = {role.value: chance.randint(1, 4) for role in live.ROLES}
+                # a new controller each time: it knows nothing of what the one before it did
+                async with live.controller(control_plane.kubeconfig(), namespace, state, world.urls, kind) as running:
+                    deadline = time.monotonic() + 60.0
+                    while requested(control_plane, namespace, kind) != world.targets:
+                        assert time.monotonic() < deadline, (await running.scene(), world.targets)
+                        await running.tick()
+                        await asyncio.sleep(live.TICK_S)
+                lowered += sum(max(0, before[name] - count) for name, count in world.targets.items())
+                wanted = sum(world.targets.values())
+                await until(lambda: len(pods(control_plane, namespace)) == wanted, "pods")  # noqa: B023 - awaited here
+                await until(lambda: all(len(p.members) == wanted for p in world.pickers), "members")  # noqa: B023
+            assert not any(noted(pod) for pod in pods(control_plane, namespace))
+            return lowered, world.traffic.finished, len(world.traffic.lost)
+
+    lowered, finished, lost = asyncio.run(play())
+    sys.stdout.write(f"{kind}: {lowered} replicas removed, {finished} requests finished, {lost} lost\n")
+    assert lost == 0
+    assert lowered >= 5
+    assert finished > 100
+
+
+def test_no_replica_is_lowered_while_a_picker_is_blind_and_load_that_returns_readmits(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        state = tmp_path / "state.json"
+        async with cluster(control_plane, namespace, state) as world:
+            world.blind_until[1] = time.monotonic() + 600.0
+            world.targets = {"prefill": 3, "decode": 2}
+            async with live.controller(control_plane.kubeconfig(), namespace, state, world.urls) as running:
+                await until_ticked(running, lambda: any(map(noted, pods(control_plane, namespace))))
+                for _ in range(15):
+                    await running.tick()
+                    await asyncio.sleep(live.TICK_S)
+                assert requested(control_plane, namespace) == {"prefill": 3, "decode": 3}
+                (victim,) = [pod for pod in pods(control_plane, namespace) if noted(pod)]
+                assert victim["metadata"]["annotations"][ACTIVE_PORTS] == ""
+                assert victim["metadata"]["name"] in world.pickers[1].members
+                assert victim["metadata"]["name"] not in world.pickers[0].members
+                world.targets = {"prefill": 3, "decode": 3}
+                await asyncio.sleep(2 * live.SCRAPE_S)
+                await running.tick()  # one tick
+            assert not any(map(noted, pods(control_plane, namespace)))
+            await until(lambda: len(world.pickers[0].members) == 6, "the member", within_s=5.0)
+            assert world.traffic.lost == []
+
+    asyncio.run(play())
+
+
+def test_a_drain_goes_on_after_the_api_server_was_away_and_nothing_is_lost(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        state = tmp_path / "state.json"
+        async with cluster(control_plane, namespace, state) as world:
+            world.targets = {"prefill": 2, "decode": 2}
+            async with live.controller(control_plane.kubeconfig(), namespace, state, world.urls) as running:
+                await until_ticked(running, lambda: any(map(noted, pods(control_plane, namespace))))
+                await asyncio.to_thread(control_plane.stop_api_server)
+                world.blind_until = [time.monotonic() + 6.0, time.monotonic() + 12.0]  # back late, each in its time
+                for _ in range(5):
+                    await running.tick()
+                    await asyncio.sleep(live.TICK_S)
+                await asyncio.to_thread(control_plane.start_api_server)
+                await until_ticked(running, lambda: requested(control_plane, namespace) == world.targets)
+            assert world.traffic.lost == []
+
+    asyncio.run(play())
+
+
+async def until_ticked(running: live.Controller, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60.0
+    while not holds():
+        assert time.monotonic() < deadline
+        await running.tick()
+        await asyncio.sleep(live.TICK_S)
+
+
+def test_controllers_that_are_killed_in_the_middle_leave_nothing_dark_and_lose_nothing(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    kills = 6
+
+    async def play() -> tuple[int, int]:
+        chance = random.Random(2)  # noqa: S311 - a test that can be repeated
+        state = tmp_path / "state.json"
+        async with cluster(control_plane, namespace, state, start=4) as world:
+            module = [sys.executable, "-m", "tests.emulator.live"]
+            command = [*module, str(control_plane.kubeconfig()), namespace, str(state), *world.urls]
+            for number in range(kills + 1):
+                last = number == kills
+                world.targets = {role.value: 2 if last else chance.randint(1, 4) for role in live.ROLES}
+                process = await asyncio.create_subprocess_exec(*command)
+                try:
+                    if last:
+                        await until(lambda: requested(control_plane, namespace) == world.targets, "the counts")
+                        await until(lambda: not any(map(noted, pods(control_plane, namespace))), "no notes")
+                    else:
+                        await until(lambda: acted(control_plane, namespace, world.targets), "an action")
+                        await asyncio.sleep(chance.uniform(0.0, 2.0))
+                    assert process.returncode is None
+                finally:
+                    process.kill()
+                    await process.wait()
+            return world.traffic.finished, len(world.traffic.lost)
+
+    finished, lost = asyncio.run(play())
+    sys.stdout.write(f"{kills} kills, {finished} requests finished, {lost} lost\n")
+    assert lost == 0
+
+
+def acted(plane: ControlPlane, namespace: str, targets: dict[str, int]) -> bool:
+    """Tell whether a controller has begun, or has nothing to do."""
+    counts = requested(plane, namespace)
+    withdrawn = any(DRAIN_STARTED in (pod["metadata"].get("annotations") or {}) for pod in pods(plane, namespace))
+    return withdrawn or all(counts[name] <= wanted for name, wanted in targets.items())
