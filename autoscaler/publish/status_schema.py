@@ -6,7 +6,7 @@ Absent means not known: a count that could not be read is left out, never 0.
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from autoscaler.policy.schema import Part
 
@@ -67,7 +67,13 @@ class ConditionReason(StrEnum):
     HELD = "Held"
 
 
-class Condition(Part):
+class Stated(Part):
+    """What all parts of a status share: written by their Python names here, by their camelCase names in a resource."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+class Condition(Stated):
     """One statement about the policy, as Kubernetes' own conditions are."""
 
     type: ConditionType
@@ -84,7 +90,7 @@ class Condition(Part):
     """Generation of the policy that this was seen with."""
 
 
-class VariantStatus(Part):
+class VariantStatus(Stated):
     """One workload: what it has and what it should have."""
 
     name: str
@@ -105,7 +111,7 @@ class VariantStatus(Part):
     """Codes of the reasons for the wanted count, in the order in which they applied."""
 
 
-class ProfileStatus(Part):
+class ProfileStatus(Stated):
     """One class of requests: how well it is served."""
 
     name: str
@@ -118,7 +124,7 @@ class ProfileStatus(Part):
     """Share of tokens inside the ITL limit."""
 
 
-class Decision(Part):
+class Decision(Stated):
     """A count that was decided anew, and what became of it."""
 
     at: str = Field(json_schema_extra={"format": "date-time"})
@@ -137,7 +143,7 @@ class Decision(Part):
     """The reasons in words."""
 
 
-class Summary(Part):
+class Summary(Stated):
     """What the columns of ``kubectl get`` show."""
 
     prefill: str | None = None
@@ -152,7 +158,7 @@ class Summary(Part):
     """Cost of the requested replicas for one hour, in the policy's currency."""
 
 
-class PolicyStatus(Part):
+class PolicyStatus(Stated):
     """What the controller says of a policy."""
 
     observed_generation: int = Field(0, ge=0)
