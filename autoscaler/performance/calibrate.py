@@ -205,6 +205,11 @@ class Calibration:
         """Return the relative standard deviation of the predicted step time."""
         return self._relative_sd(StepSample(batch, kv_tokens, 1.0))
 
+    def relative_error(self, sample: Sample) -> float:
+        """Return by what share of the measured time the model is off: above 0, it says too much."""
+        measured, modelled, _, _ = _compared(sample, self.model)
+        return modelled / measured - 1.0
+
     def prefill_relative_sd(self, tokens: float) -> float:
         """Return the relative standard deviation of the predicted time of one prompt."""
         return self._relative_sd(PrefillSample(tokens, 0.0, 1.0))
