@@ -33,6 +33,10 @@ class Code(StrEnum):
     DRAINING = "DRAINING"
     UNCONFIRMED = "UNCONFIRMED"
     FOREIGN_WRITER = "FOREIGN_WRITER"
+    START_OVERDUE = "START_OVERDUE"
+    HANDOVER_BROKEN = "HANDOVER_BROKEN"
+    IMBALANCED = "IMBALANCED"
+    AWAITS_RELEASE = "AWAITS_RELEASE"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -57,6 +61,10 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.DRAINING: "on the way to {to}: {withdrawn} withdrawn, {unrouted} of them get nothing new, {empty} empty",
         Code.UNCONFIRMED: "no replica is removed: {why}",
         Code.FOREIGN_WRITER: "held: {who}",
+        Code.START_OVERDUE: "{overdue} replicas should have started long ago: none is counted on before it comes",
+        Code.HANDOVER_BROKEN: "decode computes {share:.0%} of its prompts itself: mend the hand-over, not the size",
+        Code.IMBALANCED: "{pod} is full while others are idle: mend the routing, not the size",
+        Code.AWAITS_RELEASE: "{to} of {from} for now: the budget is still held by replicas that leave",
         Code.OVERLOADED: "even {to} replicas will miss the SLO of {profile}",
     }
 )

@@ -3,16 +3,24 @@
 A mix is enough when its replicas, each counted as its share of what the role would need of that variant alone, add up
 to one. With one variant this is exact; in a mix it takes capacity to be additive, which errs on the safe side (a larger
 pool shares its bursts better than its parts would).
+
+First the mix to arrive at: the cheapest once all that is ordered serves. Until a slow variant has started, only what is
+there and what starts faster serves, so then what is missing before is added: a fast dear variant bridges the start of a
+slow cheap one, and goes once that has come. A replica whose start is overdue is counted on at no horizon, nor is any
+further order of its variant: others stand in for it until it comes.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.domain.pool import Variant
 from autoscaler.domain.units import Seconds
 
 REPAID_WITHIN = Seconds(900.0)  # a start must pay for itself within the furthest horizon that forecasts look at
+ENOUGH = 1.0 - 1e-9
+OVERDUE = math.inf
+"""Arrival of a replica that should have been there long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +31,100 @@ class Option:
     alone: int  # replicas needed if this variant served the role alone
     requested: int  # what its spec asks for now
     startup: Seconds  # how long a start is paid for without serving
+    lead: Seconds = Seconds(0.0)  # how long until a replica ordered now serves
+    arrivals: tuple[float, ...] | None = None  # when each requested replica serves, s; None: all serve
+
+    @property
+    def arrived(self) -> tuple[float, ...]:
+        """Return when each requested replica serves, in seconds from now."""
+        return (0.0,) * self.requested if self.arrivals is None else self.arrivals
+
+    @property
+    def overdue(self) -> int:
+        """Count the replicas that should have started long ago."""
+        return sum(1 for arrival in self.arrived if arrival == OVERDUE)
+
+    def serving(self, count: int, horizon: Seconds) -> int:
+        """Return how many of ``count`` replicas serve by a horizon."""
+        if self.lead <= horizon and not self.overdue:
+            return count
+        return min(count, sum(1 for arrival in self.arrived if arrival <= horizon))
+
+    def share(self, count: int, horizon: Seconds) -> float:
+        """Return the part of the role's requirement at a horizon that ``count`` replicas do by then."""
+        return self.serving(count, horizon) / self.alone if self.alone else 1.0
+
+    def cost(self, count: int) -> float:
+        """Return cost per hour: running replicas, and starts spread over the time in which they must pay."""
+        starts = max(0, count - self.requested)
+        return self.variant.cost_per_replica_hour * (count + starts * self.startup / REPAID_WITHIN)
 
 
 def cheapest(options: Sequence[Option]) -> tuple[int, ...]:
     """Return replicas per option: enough together, at least running and starting cost; as many as allowed if short.
 
-    What the options' own minimum already provides is counted, and bounds are kept.
+    What the options' own minimum already provides is counted, and bounds are kept. An overdue order stands as long as
+    it would be wanted if it came.
     """
-    feasible = [counts for counts in _mixes(options) if _enough(options, counts)]
-    if not feasible:
-        return tuple(option.variant.max_replicas for option in options)
-    return min(feasible, key=lambda counts: (_cost(options, counts), counts))
-
-
-def _mixes(options: Sequence[Option]) -> Iterator[tuple[int, ...]]:
-    """Yield the counts worth trying: every count of all variants but the last, which fills what is then missing."""
     if not options:
-        yield ()
-        return
+        return ()
+    horizons = _horizons(options)
+    if _covered(options, [option.variant.max_replicas for option in options], horizons[-1]) < ENOUGH:
+        return _all_that_helps(options, horizons[-1])
+    feasible = (counts for counts in _mixes(options, horizons[-1]) if _covered(options, counts, horizons[-1]) >= ENOUGH)
+    best = min(feasible, key=lambda counts: (_cost(options, counts), counts))
+    for horizon in horizons[:-1]:
+        best = _bridged(options, best, horizon)
+    if not any(option.overdue for option in options):
+        return best
+    wishes = cheapest([replace(option, arrivals=None) for option in options])
+    return tuple(
+        max(count, min(option.requested, wish)) if option.overdue else count
+        for option, count, wish in zip(options, best, wishes, strict=True)
+    )
+
+
+def _bridged(options: Sequence[Option], counts: tuple[int, ...], horizon: Seconds) -> tuple[int, ...]:
+    """Add what makes a mix enough by an earlier horizon, as far as that is possible: the least cost per share first."""
+    while _covered(options, counts, horizon) < ENOUGH:
+        helping = [
+            (gain, index)
+            for index, option in enumerate(options)
+            if counts[index] < option.variant.max_replicas and (gain := _gain(option, counts[index], horizon)) > 0
+        ]
+        if not helping:
+            break
+        _, chosen = max(helping)
+        counts = tuple(count + (index == chosen) for index, count in enumerate(counts))
+    return counts
+
+
+def _gain(option: Option, count: int, horizon: Seconds) -> float:
+    """Return the share that one more replica would do by a horizon, per cost."""
+    more = option.share(count + 1, horizon) - option.share(count, horizon)
+    return more / max(1e-9, option.cost(count + 1) - option.cost(count))
+
+
+def _horizons(options: Sequence[Option]) -> list[Seconds]:
+    """Return the horizons at which a mix has to be enough: whenever another variant's orders begin to serve."""
+    return sorted({option.lead for option in options}) or [Seconds(0.0)]
+
+
+def _all_that_helps(options: Sequence[Option], horizon: Seconds) -> tuple[int, ...]:
+    """Return what to ask for where nothing is enough: all that can be counted on, the rest of what is overdue."""
+    sure = [option for option in options if not option.overdue]
+    missing = 1.0 - _covered(sure, [o.variant.max_replicas for o in sure], horizon)
+    return tuple(
+        _bounded(option, missing * option.alone) if option.overdue else option.variant.max_replicas
+        for option in options
+    )
+
+
+def _mixes(options: Sequence[Option], horizon: Seconds) -> Iterator[tuple[int, ...]]:
+    """Yield the counts worth trying: every count of all variants but the last, which fills what is then missing."""
     *others, last = options
     for counts in _every(others):
-        yield (*counts, _filling(last, 1.0 - _covered(others, counts)))
+        yield (*counts, _filling(last, 1.0 - _covered(others, counts, horizon), horizon))
 
 
 def _every(options: Sequence[Option]) -> Iterator[tuple[int, ...]]:
@@ -51,31 +132,25 @@ def _every(options: Sequence[Option]) -> Iterator[tuple[int, ...]]:
         yield ()
         return
     first, *rest = options
-    low, high = (
-        first.variant.min_replicas,
-        max(first.variant.min_replicas, min(first.variant.max_replicas, first.alone)),
-    )
+    low = first.variant.min_replicas
+    high = max(low, min(first.variant.max_replicas, first.alone))
     for count in range(low, high + 1):
         for others in _every(rest):
             yield (count, *others)
 
 
-def _filling(option: Option, missing: float) -> int:
-    needed = math.ceil(round(missing * option.alone, 9)) if missing > 0 else 0
-    return min(max(needed, option.variant.min_replicas), option.variant.max_replicas)
+def _filling(option: Option, missing: float, horizon: Seconds) -> int:
+    """Return the fewest replicas within bounds that do a missing share by a horizon, or all that can by then."""
+    return _bounded(option, min(missing * option.alone, option.serving(option.variant.max_replicas, horizon)))
 
 
-def _covered(options: Sequence[Option], counts: Sequence[int]) -> float:
-    return sum(n / option.alone if option.alone else 1.0 for option, n in zip(options, counts, strict=True))
+def _bounded(option: Option, replicas: float) -> int:
+    return min(max(math.ceil(round(replicas, 9)), option.variant.min_replicas), option.variant.max_replicas)
 
 
-def _enough(options: Sequence[Option], counts: Sequence[int]) -> bool:
-    return _covered(options, counts) >= 1.0 - 1e-9
+def _covered(options: Sequence[Option], counts: Sequence[int], horizon: Seconds) -> float:
+    return sum(option.share(n, horizon) for option, n in zip(options, counts, strict=True))
 
 
 def _cost(options: Sequence[Option], counts: Sequence[int]) -> float:
-    """Return cost per hour: running replicas, and starts spread over the time in which they must pay."""
-    return sum(
-        option.variant.cost_per_replica_hour * (n + max(0, n - option.requested) * option.startup / REPAID_WITHIN)
-        for option, n in zip(options, counts, strict=True)
-    )
+    return sum(option.cost(n) for option, n in zip(options, counts, strict=True))

@@ -25,21 +25,37 @@ def within_bounds(variant: Variant) -> Amendment:
     return amend
 
 
-def within_budget(variants: Sequence[Variant], budget: Budget, proposals: Proposals) -> Proposals:
+def within_budget(
+    variants: Sequence[Variant], budget: Budget, proposals: Proposals, occupied: Mapping[str, int] | None = None
+) -> Proposals:
     """Cut proposals until accelerators and cost per hour fit, one replica at a time from the pool least cut so far.
 
     Minimums stay. Roles are cut in step, because a request needs both: the variant that keeps the largest share of its
-    wish gives next, the dearest of equals.
+    wish gives next, the dearest of equals. What shrinks goes first: as long as replicas that leave are there
+    (``occupied``, by variant name), others grow only into what is free.
     """
-    counts = {variant.name: proposals[variant.name].target for variant in variants}
-    wishes = dict(counts)
-    while (over := _overspent(variants, budget, counts)) is not None:
-        givers = [v for v in variants if counts[v.name] > v.min_replicas and over(v)]
+    wishes = {variant.name: proposals[variant.name].target for variant in variants}
+    there = dict.fromkeys(wishes, 0) | dict(occupied or {})
+    counts = _fitting(variants, budget, wishes, dict.fromkeys(wishes, 0))
+    growing = _fitting(variants, budget, counts, there)
+    return {
+        name: _cut(_cut(proposals[name], counts[name], Code.OVER_BUDGET), growing[name], Code.AWAITS_RELEASE)
+        for name in counts
+    }
+
+
+def _fitting(
+    variants: Sequence[Variant], budget: Budget, wishes: Mapping[str, int], there: Mapping[str, int]
+) -> dict[str, int]:
+    """Return counts cut until they fit, where no variant uses less than what is there of it."""
+    counts = dict(wishes)
+    while over := _overspent(variants, budget, {name: max(counts[name], there[name]) for name in counts}):
+        givers = [v for v in variants if counts[v.name] > max(v.min_replicas, there[v.name]) and over(v)]
         if not givers:
             break
         giver = max(givers, key=lambda v: ((counts[v.name] - 1) / wishes[v.name], v.cost_per_replica_hour, v.name))
         counts[giver.name] -= 1
-    return {name: _cut(proposals[name], counts[name]) for name in counts}
+    return counts
 
 
 def _overspent(
@@ -56,10 +72,10 @@ def _overspent(
     return None
 
 
-def _cut(proposal: VariantPlan, target: int) -> VariantPlan:
+def _cut(proposal: VariantPlan, target: int, code: Code) -> VariantPlan:
     if target == proposal.target:
         return proposal
-    return proposal.amended(target, Reason(Code.OVER_BUDGET, {"from": proposal.target, "to": target}))
+    return proposal.amended(target, Reason(code, {"from": proposal.target, "to": target}))
 
 
 def within_ratio(variants: Sequence[Variant], guard: RatioGuard, proposals: Proposals) -> Proposals:

@@ -6,13 +6,15 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from autoscaler.domain.demand import ProfileDemand
+from autoscaler.domain.fleet import Workload
 from autoscaler.domain.plan import Action, ModelPlan, ProfileOutlook, Scale, VariantPlan, VariantRef
 from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import allocation, behavior, drain, guardrails, holds, needs
+from autoscaler.plan import alarms, allocation, behavior, drain, guardrails, holds, needs
 from autoscaler.plan.allocation import Option
+from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.needs import Need
 from autoscaler.plan.situation import Situation
 
@@ -27,7 +29,11 @@ def plan(situation: Situation, memories: Memories) -> tuple[ModelPlan, Memories]
     """Return what to do for one policy, and the memories for the next time."""
     proposals = _proposals(situation)
     damped = {name: _damped(situation, name, proposals[name], memories) for name in proposals}
-    limited = guardrails.within_budget(situation.policy.variants, situation.policy.budget, damped)
+    balanced = guardrails.within_ratio(situation.policy.variants, situation.policy.ratio, damped)
+    limited = guardrails.within_budget(
+        situation.policy.variants, situation.policy.budget, balanced, _occupied(situation)
+    )
+    limited = alarms.raised(situation, limited)
     variants = {name: holds.held(situation, name, proposal) for name, proposal in limited.items()}
     steps = _steps(situation, variants)
     variants = {name: proposal.because(*steps.reasons.get(name, ())) for name, proposal in variants.items()}
@@ -54,15 +60,23 @@ def _mix(situation: Situation, variants: tuple[Variant, ...], needed: Mapping[st
     options = [_option(situation, variant, needed[variant.name]) for variant in variants]
     counts = allocation.cheapest(options)
     return {
-        option.variant.name: _proposal(needed[option.variant.name], count, alone=len(options) == 1)
+        option.variant.name: _explained(option, _proposal(needed[option.variant.name], count, alone=len(options) == 1))
         for option, count in zip(options, counts, strict=True)
     }
 
 
+def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
+    """Return the proposal with a word on replicas that do not come."""
+    overdue = option.overdue
+    return proposal.because(Reason(Code.START_OVERDUE, {"overdue": overdue})) if overdue else proposal
+
+
 def _option(situation: Situation, variant: Variant, need: Need) -> Option:
-    requested = situation.requested(variant.name)
-    present = variant.min_replicas if requested is None else requested
-    return Option(variant, need.wanted.replicas, present, situation.knowledge[variant.name].startup)
+    known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
+    if not isinstance(workload, Workload):
+        return Option(variant, need.wanted.replicas, variant.min_replicas, known.startup, known.lead)
+    coming = arrivals(workload, known.lead, situation.at)
+    return Option(variant, need.wanted.replicas, workload.requested, known.startup, known.lead, coming)
 
 
 def _proposal(need: Need, count: int, *, alone: bool) -> VariantPlan:
@@ -121,6 +135,12 @@ def _rules(situation: Situation, name: str) -> Behavior:
     rules = situation.policy.behavior
     window = max(rules.scale_down.stabilization_window, KEPT * situation.knowledge[name].startup)
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
+
+
+def _occupied(situation: Situation) -> Mapping[str, int]:
+    """Return how many replicas of each variant hold accelerators now, those that leave included."""
+    workloads = ((v.name, situation.workload(v.name)) for v in situation.policy.variants)
+    return {name: len(workload.pods) for name, workload in workloads if isinstance(workload, Workload)}
 
 
 def _steps(situation: Situation, variants: Mapping[str, VariantPlan]) -> drain.Steps:
