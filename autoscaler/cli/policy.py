@@ -1,4 +1,4 @@
-"""``autoscaler policy``: check policy files, print their schema."""
+"""``autoscaler policy``: check policy files, write a first one, print their schema."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from autoscaler import policy
+from autoscaler.cli import policy_init
 from autoscaler.cli.output import Format, Jsonable, OutputOption, show, table
 from autoscaler.policy.fields import fields
 
@@ -14,8 +15,12 @@ CHECK_EPILOG = "Example: autoscaler policy check policies/rag-and-reasoning.yaml
 SCHEMA_EPILOG = "Example: autoscaler policy schema > slopolicy.schema.json"
 
 app = typer.Typer(
-    name="policy", help="Check SLO policies and print their schema.", epilog=CHECK_EPILOG, no_args_is_help=True
+    name="policy",
+    help="Check SLO policies, write a first one, print their schema.",
+    epilog=CHECK_EPILOG,
+    no_args_is_help=True,
 )
+app.command(epilog=policy_init.EPILOG)(policy_init.init)
 
 
 @app.command(epilog=CHECK_EPILOG)

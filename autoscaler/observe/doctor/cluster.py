@@ -140,22 +140,22 @@ def pool(policy: SLOPolicy, look: ClusterLook) -> Seen:
             names = listed([each["metadata"]["name"] for each in known]) or "none"
             fix = "correct spec.scheduler.inferencePool"
             return Seen(looked, [Finding(looked, f"does not exist; there are: {names}", fix)])
-        selector = _pool_selector(found)
+        selector = pool_selector(found)
     fix = "correct the labels of the pod template: the picker sends nothing to pods that it does not select"
     return Seen(
         looked,
         [
             Finding(f"variant {variant.name}", f"its pods are not selected by {looked}", fix)
             for variant, target in _targets(policy, look)
-            if not selector.selects(_labels(target))
+            if not selector.selects(labels_of(target))
         ],
     )
 
 
 def _unnamed_pool(policy: SLOPolicy, look: ClusterLook, known: Iterable[Json]) -> Iterator[Finding]:
     for each in known:
-        name, selector = each["metadata"]["name"], _pool_selector(each)
-        chosen = [variant.name for variant, target in _targets(policy, look) if selector.selects(_labels(target))]
+        name, selector = each["metadata"]["name"], pool_selector(each)
+        chosen = [variant.name for variant, target in _targets(policy, look) if selector.selects(labels_of(target))]
         if chosen:
             fix = (
                 f"set spec.scheduler.inferencePool: {name}; else pods are removed while the picker still sends to them"
@@ -163,11 +163,13 @@ def _unnamed_pool(policy: SLOPolicy, look: ClusterLook, known: Iterable[Json]) -
             yield Finding("scheduler", f"none is named, but InferencePool {name} selects {listed(chosen)}", fix)
 
 
-def _pool_selector(found: Json) -> Selector:
+def pool_selector(found: Json) -> Selector:
+    """Return which pods an InferencePool means."""
     return selectors.of_object((found.get("spec") or {}).get("selector") or {})
 
 
-def _labels(target: Json) -> Mapping[str, str]:
+def labels_of(target: Json) -> Mapping[str, str]:
+    """Return the labels of a workload's pods."""
     labels: Mapping[str, str] = (template(target).get("metadata") or {}).get("labels") or {}
     return labels
 
@@ -176,7 +178,7 @@ def role_labels(policy: SLOPolicy, look: ClusterLook) -> Seen:
     """Pod templates carry the role that the picker's filters go by."""
     found = []
     for variant, target in _targets(policy, look):
-        label = _labels(target).get(ROLE_LABEL)
+        label = labels_of(target).get(ROLE_LABEL)
         disaggregated = variant.role is not Role.UNIFIED
         if label is None and disaggregated:
             fix = f"set label {ROLE_LABEL}: {variant.role} in the pod template"
@@ -207,7 +209,7 @@ def accelerators(policy: SLOPolicy, look: ClusterLook) -> Seen:
     """Replicas ask for as many accelerators as the policy counts."""
     found = []
     for variant, target in _targets(policy, look):
-        asked = _accelerators(target)
+        asked = accelerators_of(target)
         if asked and asked != variant.accelerators_per_replica:
             text = f"one replica asks for {asked} accelerators, acceleratorsPerReplica says "
             fix = "correct acceleratorsPerReplica: budgets and the physics prior go by it"
@@ -215,7 +217,7 @@ def accelerators(policy: SLOPolicy, look: ClusterLook) -> Seen:
     return Seen("resource limits of the pod templates", found)
 
 
-def _accelerators(target: Json) -> int:
+def accelerators_of(target: Json) -> int:
     """Return the accelerators of one replica: of a group, of all its pods; 0 where none are asked for."""
     group = (target.get("spec") or {}).get("leaderWorkerTemplate") or {}
     if not group:
@@ -235,14 +237,15 @@ def served_names(policy: SLOPolicy, look: ClusterLook) -> Seen:
     found = []
     wanted = {policy.model, *(p.match.model_name for p in policy.profiles if p.match.model_name)}
     for variant, target in _targets(policy, look):
-        served = set(_served(target))
-        if served and not served & wanted:
-            text = f"its engines serve {listed([*served])}, the policy expects {policy.model}"
+        told = set(served(target))
+        if told and not told & wanted:
+            text = f"its engines serve {listed([*told])}, the policy expects {policy.model}"
             found.append(Finding(f"variant {variant.name}", text, "correct spec.model: metrics carry the served name"))
     return Seen("--served-model-name of the engines", found)
 
 
-def _served(target: Json) -> Iterator[str]:
+def served(target: Json) -> Iterator[str]:
+    """Yield the names under which a workload's engines are told to serve their model."""
     for container in (template(target).get("spec") or {}).get("containers") or ():
         words = " ".join(str(w) for w in (*(container.get("command") or ()), *(container.get("args") or ()))).split()
         for number, word in enumerate(words):
@@ -337,7 +340,7 @@ def disjoint(policy: SLOPolicy, look: ClusterLook) -> Seen:
     known = [*_targets(policy, look)]
     for number, (variant, target) in enumerate(known):
         for other, its in known[number + 1 :]:
-            if _target_selector(its).selects(_labels(target)) or _target_selector(target).selects(_labels(its)):
+            if _target_selector(its).selects(labels_of(target)) or _target_selector(target).selects(labels_of(its)):
                 text = f"selects the pods of {other.name} too"
                 fix = "give each a label of its own (llm-d.ai/variant) in selector and template"
                 found.append(Finding(f"variant {variant.name}", text, fix))

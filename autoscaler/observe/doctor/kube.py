@@ -21,6 +21,7 @@ KINDS: Mapping[str, str] = {
     "VariantAutoscaling": "llmd.ai/v1alpha1",
     "InferencePool": "inference.networking.k8s.io/v1",
     "LLMInferenceService": "serving.kserve.io/v1alpha1",
+    "InferenceObjective": "llm-d.ai/v1alpha2",
 }
 """What is listed in a namespace; a kind that the API server does not serve counts as without objects."""
 
