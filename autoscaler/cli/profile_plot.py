@@ -65,7 +65,8 @@ def _decode(axes: Any, profile: Profile, measured: Grid | None) -> None:  # noqa
         points = [] if measured is None else [p for p in measured.decode if p.context_tokens == context]
         axes.plot([p.batch for p in points], [1e3 * p.itl_s for p in points], "o", color=f"C{index}", markersize=4)
     axes.legend(title="context, tokens", fontsize=7, title_fontsize=7, frameon=False)
-    _scaled(axes, "sequences in the batch", "time between tokens, ms", "decode")
+    _labelled(axes, "sequences in the batch", "time between tokens, ms", "decode")
+    axes.set_ylim(bottom=0.0)
 
 
 def _itl_ms(profile: Profile, batch: float, context: float) -> float:
@@ -81,7 +82,9 @@ def _prefill(axes: Any, profile: Profile, measured: Grid | None) -> None:  # noq
         axes.plot([p.tokens for p in points], [1e3 * p.latency_s for p in points], "o", color="C0", markersize=4,
                   label="measured")  # fmt: skip
     axes.legend(fontsize=7, frameon=False)
-    _scaled(axes, "uncached prompt tokens", "prefill, ms", "prefill, one prompt alone")
+    _labelled(axes, "uncached prompt tokens", "prefill, ms", "prefill, one prompt alone")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain())
 
 
 def _curve(
@@ -98,12 +101,12 @@ def _curve(
     axes.plot([x for x, _ in inside], [y for _, y in inside], color=colour, linewidth=1.5, label=label)
 
 
-def _scaled(axes: Any, across: str, up: str, title: str) -> None:  # noqa: ANN401
-    """Set logarithmic axes that are labelled in plain numbers."""
-    plain = importlib.import_module("matplotlib.ticker").FuncFormatter(lambda value, _: f"{value:,.12g}")
+def _labelled(axes: Any, across: str, up: str, title: str) -> None:  # noqa: ANN401
+    """Set titles, and an axis of powers of two that is labelled in plain numbers."""
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
     axes.set(xlabel=across, ylabel=up, title=title)
-    axes.xaxis.set_major_formatter(plain)
-    axes.yaxis.set_major_formatter(plain)
-    axes.yaxis.set_minor_formatter(importlib.import_module("matplotlib.ticker").NullFormatter())
+    axes.xaxis.set_major_formatter(_plain())
+
+
+def _plain() -> Any:  # noqa: ANN401
+    return importlib.import_module("matplotlib.ticker").FuncFormatter(lambda value, _: f"{value:,.12g}")
