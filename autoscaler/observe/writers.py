@@ -32,25 +32,34 @@ AUTOSCALERS = (
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """The newest write of ``spec.replicas`` that was not ours."""
+    """The write of ``spec.replicas`` that holds now, and was not ours."""
 
     manager: str
-    at: Instant
+    at: Instant | None  # None: the API server does not date writes of /scale
 
 
-def newest_foreign_write(metadata: Mapping[str, Any]) -> Write | None:
-    """Return who else wrote the count after us; None: nobody, or only at the target's creation."""
-    ours, theirs = 0.0, None
-    for entry in metadata.get("managedFields") or ():
-        if "f:replicas" not in (entry.get("fieldsV1") or {}).get("f:spec", {}) or "time" not in entry:
-            continue
-        at = instant(entry["time"])
-        if entry.get("manager") == FIELD_MANAGER:
-            ours = max(ours, at)
-        elif theirs is None or at > theirs.at:
-            theirs = Write(str(entry.get("manager", "somebody")), at)
+class Unknown:
+    """A target that could not be read."""
+
+
+def foreign_write(metadata: Mapping[str, Any]) -> Write | None:
+    """Return who else wrote the count last; None: we did, or nobody since the target was created.
+
+    Whoever writes a field by an update takes it over, so an owner that is not us has written after us.
+    """
+    owners = [
+        entry
+        for entry in metadata.get("managedFields") or ()
+        if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    ]
+    if any(entry.get("manager") == FIELD_MANAGER for entry in owners):
+        return None
     created = instant(metadata["creationTimestamp"])
-    return theirs if theirs is not None and theirs.at > max(ours, created) else None
+    for entry in owners:
+        at = instant(entry["time"]) if entry.get("time") else None
+        if at is None or at > created:
+            return Write(str(entry.get("manager", "somebody")), at)
+    return None
 
 
 def scaled_by(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -69,7 +78,7 @@ class ForeignWriters:
         self._looked: Instant | None = None
         self.follow(policies)
         self._autoscalers: dict[ScaleTarget, str] = {}
-        self._writes: dict[ScaleTarget, Write] = {}
+        self._writes: dict[ScaleTarget, tuple[Write | None, Instant]] = {}  # and when it was made, or first seen
         self._free = asyncio.Semaphore(AT_ONCE)
 
     def follow(self, policies: Sequence[SLOPolicy]) -> None:
@@ -81,7 +90,7 @@ class ForeignWriters:
         """Return who else sizes each variant, in words, by policy key and variant name."""
         if self._looked is None or not 0.0 <= now - self._looked < LOOK_EVERY:
             self._looked = now
-            await self._look()
+            await self._look(now)
         return MappingProxyType(
             {
                 policy.key: MappingProxyType(
@@ -94,12 +103,12 @@ class ForeignWriters:
     def _who(self, target: ScaleTarget, now: Instant) -> str | None:
         if target in self._autoscalers:
             return f"{self._autoscalers[target]} sizes {target} too; delete it, or use mode: Recommend"
-        write = self._writes.get(target)
-        if write is not None and now < after(write.at, STEP_BACK):
+        write, at = self._writes.get(target, (None, Instant(0.0)))
+        if write is not None and now < after(at, STEP_BACK):
             return f"{write.manager} has set the replicas of {target}; left alone for {STEP_BACK:g} s after it"
         return None
 
-    async def _look(self) -> None:
+    async def _look(self, now: Instant) -> None:
         targets = sorted({variant.target for policy in self._policies for variant in policy.variants})
         problems: list[str] = []
         found: dict[ScaleTarget, str] = {}
@@ -109,7 +118,11 @@ class ForeignWriters:
                 found |= dict(_claims(objects, kind, [t for t in targets if t.namespace == namespace]))
         written = await asyncio.gather(*(self._written(target, problems) for target in targets))
         self._autoscalers = found
-        self._writes = {target: write for target, write in zip(targets, written, strict=True) if write is not None}
+        self._writes = {
+            target: self._dated(target, write, now)
+            for target, write in zip(targets, written, strict=True)
+            if not isinstance(write, Unknown)
+        }
         self.problems = tuple(sorted(set(problems)))
 
     async def _listed(self, namespace: str, api_version: str, kind: str, problems: list[str]) -> list[Json]:
@@ -129,15 +142,24 @@ class ForeignWriters:
                 problems.append(str(error))
             return objects
 
-    async def _written(self, target: ScaleTarget, problems: list[str]) -> Write | None:
+    def _dated(self, target: ScaleTarget, write: Write | None, now: Instant) -> tuple[Write | None, Instant]:
+        """Date a write: by itself, else by the look that found it new; what the first look finds is old."""
+        if write is None or write.at is not None:
+            return write, (write.at if write is not None else None) or Instant(0.0)
+        before = self._writes.get(target)
+        if before is None:
+            return write, Instant(0.0)
+        return before if before[0] == write else (write, now)
+
+    async def _written(self, target: ScaleTarget, problems: list[str]) -> Write | Unknown | None:
         try:
             async with self._free:
                 resource = await self._session.resource(target.api_version, target.kind)
                 found = await self._session.get(resource.at(target.namespace, target.name), metadata_only=True)
         except KubeReadError as error:
             problems.append(str(error))
-            return self._writes.get(target)
-        return newest_foreign_write(found["metadata"])
+            return Unknown()
+        return foreign_write(found["metadata"])
 
 
 def _claims(objects: Sequence[Json], kind: str, targets: Sequence[ScaleTarget]) -> Iterator[tuple[ScaleTarget, str]]:

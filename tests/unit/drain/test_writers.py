@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from autoscaler.kube import FIELD_MANAGER
-from autoscaler.observe.writers import newest_foreign_write, scaled_by
+from autoscaler.observe.writers import foreign_write, scaled_by
 
 CREATED, LATER, LATEST = "2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z", "2026-11-23T12:00:00Z"
 
 
 def target(*writes: tuple[str, str], field: str = "f:replicas") -> dict[str, Any]:
-    entries = [{"manager": m, "time": at, "fieldsV1": {"f:spec": {field: {}}}} for m, at in writes]
+    entries: list[dict[str, Any]] = [
+        {"manager": m, "time": at or None, "fieldsV1": {"f:spec": {field: {}}}} for m, at in writes
+    ]
     return {"creationTimestamp": CREATED, "managedFields": entries}
 
 
@@ -21,13 +23,14 @@ def target(*writes: tuple[str, str], field: str = "f:replicas") -> dict[str, Any
         pytest.param(target(), None, id="nobody"),
         pytest.param(target(("kubectl-create", CREATED)), None, id="only at its creation"),
         pytest.param(target((FIELD_MANAGER, LATER)), None, id="only we"),
-        pytest.param(target((FIELD_MANAGER, LATEST), ("kubectl", LATER)), None, id="we after them"),
-        pytest.param(target((FIELD_MANAGER, LATER), ("argocd", LATEST)), "argocd", id="they after us"),
+        pytest.param(target((FIELD_MANAGER, ""), ("argocd", LATER)), None, id="we and another, the same count"),
+        pytest.param(target(("argocd", LATEST)), "argocd", id="another, later"),
+        pytest.param(target(("kubectl", "")), "kubectl", id="by /scale, which is not dated"),
         pytest.param(target(("kubectl", LATEST), field="f:template"), None, id="another field"),
     ],
 )
-def test_the_newest_write_that_is_not_ours(seen: dict[str, Any], who: str | None) -> None:
-    write = newest_foreign_write(seen)
+def test_the_write_that_holds_and_is_not_ours(seen: dict[str, Any], who: str | None) -> None:
+    write = foreign_write(seen)
     assert (None if write is None else write.manager) == who
 
 
