@@ -65,7 +65,7 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.HANDOVER_BROKEN: "decode computes {share:.0%} of its prompts itself: mend the hand-over, not the size",
         Code.IMBALANCED: "{pod} is full while others are idle: mend the routing, not the size",
         Code.AWAITS_RELEASE: "{to} of {from} for now: the budget is still held by replicas that leave",
-        Code.OVERLOADED: "even {to} replicas will miss the SLO of {profile}",
+        Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )
 

@@ -48,7 +48,9 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     most = 2 * max(1, variant.max_replicas)
 
     def need(levels: Levels) -> Requirement:
-        return sizing.requirement(stage, classes, levels, goals, most, reserve=min(1.0, margin))
+        return sizing.requirement(
+            stage, classes, levels, goals, most, allowed=variant.max_replicas, reserve=min(1.0, margin)
+        )
 
     present, coming = need(soon), need(later)
     if queued > 0:

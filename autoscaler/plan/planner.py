@@ -53,6 +53,9 @@ def _proposals(situation: Situation) -> guardrails.Proposals:
     for role in Role:
         needed = needs.of_role(situation, role)
         proposals |= _mix(situation, policy.pool(role), needed) if needed else _unknown(situation, policy.pool(role))
+    for variant in policy.variants:
+        floor = situation.floors.get(variant.name)
+        proposals[variant.name] = guardrails.at_least(floor, variant)(proposals[variant.name])
     return guardrails.within_ratio(policy.variants, policy.ratio, proposals)
 
 
@@ -92,8 +95,10 @@ def _proposal(need: Need, count: int, *, alone: bool) -> VariantPlan:
         proposal = VariantPlan(lower, count, upper, count, (reason,))
     if count == proposal.uncapped:
         return proposal
-    bounded = Reason(Code.BOUNDED, {"from": proposal.uncapped, "to": count})
-    return proposal.because(bounded)
+    reasons = [Reason(Code.BOUNDED, {"from": proposal.uncapped, "to": count})]
+    if alone and need.wanted.short:
+        reasons.append(Reason(Code.OVERLOADED, need.wanted.short))
+    return proposal.because(*reasons)
 
 
 def _unknown(situation: Situation, variants: tuple[Variant, ...]) -> dict[str, VariantPlan]:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,18 @@ class Requirement:
     code: Code
     profile: str  # the tightest binding one; empty without load
     evidence: Evidence
+    short: Evidence = field(default_factory=lambda: MappingProxyType({}))  # what is missed with all that is allowed
 
 
 def requirement(
-    stage: Stage, classes: Sequence[TrafficClass], levels: Levels, goals: FloatArray, most: int, reserve: float = 1.0
+    stage: Stage,
+    classes: Sequence[TrafficClass],
+    levels: Levels,
+    goals: FloatArray,
+    most: int,
+    *,
+    allowed: int | None = None,
+    reserve: float = 1.0,
 ) -> Requirement:
     """Return the fewest replicas, at most ``most``, with which every class reaches its goal on average over levels.
 
@@ -39,6 +48,7 @@ def requirement(
         levels: what may come.
         goals: share of each class's requests that this role must keep inside the limit, shape (classes,).
         most: give up beyond; the requirement is then ``most``.
+        allowed: replicas that may run at most; where more are required, ``short`` says what is missed.
         reserve: share, in [0, 1], of the distance from what the median load keeps busy that experience has shown to
             be needed (``risk``).
     """
@@ -70,7 +80,25 @@ def requirement(
         "replicas_alone": replicas,
         "reserve": reserve,
     }
-    return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence)
+    short: Evidence = {}
+    if allowed and replicas > allowed:
+        short = _missed(stage, classes, within, allowed, expected(allowed) - within)
+    return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence, short)
+
+
+def _missed(
+    stage: Stage, classes: Sequence[TrafficClass], goals: FloatArray, allowed: int, excess: FloatArray
+) -> Evidence:
+    """Return whose limit is missed, and by how much, with all that may run; ``excess``: served beyond what is due."""
+    worst = int(np.argmin(excess))
+    due = float(goals[worst])
+    return {
+        "to": allowed,
+        "profile": classes[worst].profile.name,
+        "limit_s": _limit_s(stage, classes[worst]),
+        "attainment": max(0.0, due + float(excess[worst])),
+        "goal": due,
+    }
 
 
 def _limit_s(stage: Stage, traffic: TrafficClass) -> float:

@@ -1,0 +1,108 @@
+"""Which variants to run: mixes, switches, bridges over slow starts, replicas that do not come."""
+
+import itertools
+
+import pytest
+
+from autoscaler.domain.pool import Role, Variant
+from autoscaler.domain.units import Seconds
+from autoscaler.plan import allocation
+from autoscaler.plan.allocation import OVERDUE, Option
+from tests import planning
+
+FAST, SLOW = Seconds(60.0), Seconds(300.0)
+
+
+def variant(name: str, price: float, *, least: int = 0, most: int = 10) -> Variant:
+    return planning.variant(Role.DECODE, name=name, least=least, most=most, price=price)
+
+
+def option(
+    chosen: Variant, alone: int, requested: int = 0, *, lead: Seconds = FAST, arrivals: tuple[float, ...] | None = None
+) -> Option:
+    return Option(chosen, alone, requested, lead, lead, arrivals)
+
+
+CHEAP, DEAR = variant("cheap", 1.0), variant("dear", 4.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        pytest.param([], (), id="no variant"),
+        pytest.param([option(CHEAP, 3)], (3,), id="one variant: what it needs alone"),
+        pytest.param([option(CHEAP, 0)], (0,), id="no load, no minimum"),
+        pytest.param([option(variant("v", 1.0, least=2), 0)], (2,), id="no load: the minimum"),
+        pytest.param([option(variant("v", 1.0, most=4), 9)], (4,), id="the maximum where nothing is enough"),
+        pytest.param([option(CHEAP, 6), option(DEAR, 3)], (6, 0), id="six at 1 are cheaper than three at 4"),
+        pytest.param([option(CHEAP, 9), option(DEAR, 2)], (0, 2), id="two at 4 are cheaper than nine at 1"),
+        pytest.param([option(variant("v", 1.0, most=3), 6), option(DEAR, 3)], (2, 2), id="the dear one fills up"),
+        pytest.param([option(CHEAP, 6), option(variant("d", 4.0, least=1), 3)], (4, 1), id="a minimum is counted"),
+        pytest.param(
+            [option(variant("a", 1.0, most=2), 6), option(variant("b", 4.0, most=1), 3)], (2, 1), id="both full"
+        ),
+    ],
+)
+def test_the_cheapest_mix(options: list[Option], counts: tuple[int, ...]) -> None:
+    assert allocation.cheapest(options) == counts
+
+
+@pytest.mark.parametrize(
+    ("price", "counts"),
+    [pytest.param(0.9, (0, 4), id="not for ten per cent"), pytest.param(0.5, (4, 0), id="for half the price")],
+)
+def test_a_switch_pays_for_its_starts(price: float, counts: tuple[int, ...]) -> None:
+    running = option(variant("running", 1.0), 4, 4, lead=SLOW)
+    assert allocation.cheapest([option(variant("other", price), 4, 0, lead=SLOW), running])[0] == counts[0]
+
+
+def test_a_fast_dear_variant_bridges_the_start_of_a_slow_cheap_one_and_goes() -> None:
+    waiting = (0.0, 0.0, 200.0, 200.0, 200.0, 200.0)
+    came = (0.0,) * 6
+    begin = [option(CHEAP, 6, 2, lead=SLOW), option(DEAR, 3, 0)]
+    between = [option(CHEAP, 6, 6, lead=SLOW, arrivals=waiting), option(DEAR, 3, 2)]
+    end = [option(CHEAP, 6, 6, lead=SLOW, arrivals=came), option(DEAR, 3, 2)]
+    assert [allocation.cheapest(options) for options in (begin, between, end)] == [(6, 2), (6, 2), (6, 0)]
+
+
+def test_without_a_faster_variant_there_is_no_bridge() -> None:
+    assert allocation.cheapest([option(CHEAP, 6, 2, lead=SLOW), option(DEAR, 3, 0, lead=SLOW)]) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    ("alone", "arrivals", "counts"),
+    [
+        pytest.param(6, (0.0, 0.0, *[OVERDUE] * 4), (6, 2), id="others stand in for four of six; the order stands"),
+        pytest.param(6, (OVERDUE,) * 6, (6, 3), id="others do it all"),
+        pytest.param(6, (0.0,) * 6, (6, 0), id="they came: given back"),
+        pytest.param(2, (0.0, 0.0, *[OVERDUE] * 4), (2, 0), id="no longer wanted: withdrawn"),
+    ],
+)
+def test_overdue_replicas_spill_to_the_next_variant(
+    alone: int, arrivals: tuple[float, ...], counts: tuple[int, ...]
+) -> None:
+    dear = option(DEAR, -(-alone // 2))
+    assert allocation.cheapest([option(CHEAP, alone, 6, arrivals=arrivals), dear]) == counts
+
+
+def test_alone_an_overdue_variant_is_asked_for_what_load_needs() -> None:
+    stuck = (0.0, OVERDUE, OVERDUE)
+    assert allocation.cheapest([option(CHEAP, 5, 3, arrivals=stuck)]) == (5,)
+    assert allocation.cheapest([option(CHEAP, 2, 3, arrivals=stuck)]) == (2,)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_mix_within_bounds_that_is_enough_costs_less(seed: int) -> None:
+    alone = [1 + seed % 7, 1 + seed % 5, 1 + seed % 3]
+    prices = [1.0, 1.0 + seed % 4, 1.5 + seed % 6]
+    options = [
+        option(variant(f"v{n}", prices[n], least=seed % 2, most=4 + n), alone[n], (seed // 3) % 4) for n in range(3)
+    ]
+    best = allocation.cheapest(options)
+    every = itertools.product(*(range(o.variant.min_replicas, o.variant.max_replicas + 1) for o in options))
+    enough = [counts for counts in every if sum(n / a for n, a in zip(counts, alone, strict=True)) >= 1 - 1e-9]
+
+    def cost(counts: tuple[int, ...]) -> float:
+        return sum(o.cost(n) for o, n in zip(options, counts, strict=True))
+
+    assert cost(best) == pytest.approx(min(cost(counts) for counts in enough))
