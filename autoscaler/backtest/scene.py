@@ -15,7 +15,7 @@ from autoscaler.performance.step import ReplicaModel
 from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
 from autoscaler.simulate.faults import Fault, inject
 from autoscaler.simulate.fleet import Supply
-from autoscaler.simulate.scenario import Scenario
+from autoscaler.simulate.scenario import Scenario, with_picker
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace, checked
 
@@ -84,8 +84,13 @@ def scene_of(
     *,
     settings: ClusterSettings | None = None,
     peers_drain: bool = False,
+    picker: bool = True,
 ) -> Scene:
-    """Return the scene of a policy and a trace, with the fleet that everyone starts with."""
+    """Return the scene of a policy and a trace, with the fleet that everyone starts with.
+
+    ``picker``: a policy that names no scheduler drains through the tunnel's; else its replicas are just deleted.
+    """
+    policy = with_picker(policy) if picker else policy
     chosen = settings or ClusterSettings()
     least = {v.name: v.min_replicas for v in policy.variants}
     scene = Scene(policy, checked(trace), priors, least, settings=chosen, peers_drain=peers_drain)

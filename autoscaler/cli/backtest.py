@@ -59,6 +59,9 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
     ] = False,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that a deleted pod may go on serving.")] = 0.0,
     peers_drain: Annotated[bool, typer.Option(help="Lend peers a drain that they do not have.")] = False,
+    picker: Annotated[
+        bool, typer.Option(help="Drain through the simulated picker where the policy names no scheduler.")
+    ] = True,
     bound: Annotated[bool, typer.Option(help="Find the clairvoyant bound.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     backend: Annotated[str, typer.Option(help="loky (this machine), dask, or sequential.")] = "loky",
@@ -69,7 +72,7 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Replay a trace against several policies in the simulator: SLO, cost, flaps, and what it costs at least."""
     tunnel = ClusterSettings(routing=routing, prefix_caching=prefix_caching, grace=Seconds(grace))
-    scene = replace(_scene(policy, trace, scenario, tunnel, profile, scale), peers_drain=peers_drain)
+    scene = replace(_scene(policy, trace, scenario, tunnel, profile, scale, picker=picker), peers_drain=peers_drain)
     sweep = Sweep((contenders.OURS, *_others(against)), _seconds(startup), seeds, settings)
     with _progress() as told:
         found = compare(scene, sweep, bounded=bound, workers=workers, backend=backend, told=told)
@@ -80,7 +83,14 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
 
 
 def _scene(
-    policy: Path | None, trace: Path | None, scenario: Path | None, tunnel: ClusterSettings, profile: str, scale: float
+    policy: Path | None,
+    trace: Path | None,
+    scenario: Path | None,
+    tunnel: ClusterSettings,
+    profile: str,
+    scale: float,
+    *,
+    picker: bool,
 ) -> Scene:
     """Return what is flown: a policy and a trace, or a scenario file (which brings its own fleet and tunnel)."""
     if scenario is not None and policy is None and trace is None:
@@ -95,7 +105,7 @@ def _scene(
         raise InputError(msg)
     only, requests = chosen[0], read_trace(trace, profile=profile)
     requests = requests if scale == 1 else requests.scaled(scale)
-    return scene_of(only, requests, wiring.priors(chosen)[only.key], settings=tunnel)
+    return scene_of(only, requests, wiring.priors(chosen)[only.key], settings=tunnel, picker=picker)
 
 
 def _others(text: str) -> list[str]:

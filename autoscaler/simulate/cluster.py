@@ -9,16 +9,19 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
 from autoscaler.domain.fleet import PodState, Workload
+from autoscaler.domain.membership import Drain, Membership
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import Action, Announce, Readmit, Scale, Withdraw
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.record import ActionResult, Outcome, Result, TickRecord
-from autoscaler.domain.units import Instant, Seconds
+from autoscaler.domain.signal import GapReason, Missing, Signal
+from autoscaler.domain.units import Instant, Seconds, after
 from autoscaler.errors import InputError
 from autoscaler.simulate.engine import Engine, EngineRules
 from autoscaler.simulate.environment import EARLY, LATE, Environment
@@ -165,10 +168,10 @@ class SimulatedCluster:
         match action:
             case Scale(variant, replicas):
                 return self._scale(action, variant.variant, replicas)
-            case Withdraw(_, name):
-                return self._membership(action, name, PodState.READY, PodState.DRAINING)
+            case Withdraw(_, name, _, drain):
+                return self._withdraw(action, name, drain)
             case Readmit(_, name):
-                return self._membership(action, name, PodState.DRAINING, PodState.READY)
+                return self._readmit(action, name)
             case Announce(_, name):
                 return self._announce(action, name)
 
@@ -180,19 +183,35 @@ class SimulatedCluster:
         self.set_replicas(variant, replicas)
         return ActionResult(action, Result.DONE)
 
-    def _membership(self, action: Action, name: str, before: PodState, after: PodState) -> ActionResult:
+    def _withdraw(self, action: Action, name: str, drain: Drain | None) -> ActionResult:
+        """Note a drain on a pod; one that serves leaves the picker at once, one that starts never enters it."""
         pod = self.pods.get(name)
-        if pod is None or pod.state not in {before, after}:
-            return ActionResult(action, Result.REFUSED, f"pod {name} is {pod.state if pod else 'gone'}")
-        if pod.state is after:
+        if pod is None or pod.state is PodState.TERMINATING:
+            return _refused(action, name, pod)
+        now = self.now()
+        noted = drain or pod.drain or Drain(now, after(now, self.policy.scale_down.drain_timeout))
+        if noted == pod.drain:
             return ActionResult(action, Result.UNCHANGED)
-        self._enter(pod, after)
+        pod.drain = noted
+        if pod.state is PodState.READY:
+            self._enter(pod, PodState.DRAINING)
+        return ActionResult(action, Result.DONE)
+
+    def _readmit(self, action: Action, name: str) -> ActionResult:
+        pod = self.pods.get(name)
+        if pod is None or pod.state is PodState.TERMINATING:
+            return _refused(action, name, pod)
+        if pod.drain is None:
+            return ActionResult(action, Result.UNCHANGED)
+        pod.drain = None
+        if pod.state is PodState.DRAINING:
+            self._enter(pod, PodState.READY)
         return ActionResult(action, Result.DONE)
 
     def _announce(self, action: Action, name: str) -> ActionResult:
         pod = self.pods.get(name)
         if pod is None or pod.state is not PodState.READY:
-            return ActionResult(action, Result.REFUSED, f"pod {name} is {pod.state if pod else 'gone'}")
+            return _refused(action, name, pod)
         if pod.announced:
             return ActionResult(action, Result.UNCHANGED)
         pod.announced = True
@@ -208,6 +227,13 @@ class SimulatedCluster:
     def workload(self, variant: str) -> Workload:
         """Return a variant's scale target as the cluster's API tells it."""
         return Workload(variant, self.requested[variant], tuple(pod.seen() for pod in self.of(variant)))
+
+    def membership(self) -> Signal[Membership]:
+        """Return which pods the picker lists, as its metrics tell."""
+        if not self._picking:
+            return Missing(GapReason.UNREACHABLE, self.now(), "the picker does not answer")
+        members = (pod.name for pods in self.router.members.values() for pod in pods)
+        return Membership(MappingProxyType({"picker": frozenset(members)}))
 
     def sample(self) -> list[FleetSample]:
         """Return the fleet as it is now."""
@@ -313,7 +339,7 @@ class SimulatedCluster:
         if pod.state is not PodState.STARTING or pod.life != life:
             return
         pod.ready_since = self.env.now
-        self._enter(pod, PodState.READY)
+        self._enter(pod, PodState.READY if pod.drain is None else PodState.DRAINING)
         warm_up = self.supplies[pod.variant.name].startup.warm_up
         if warm_up:
             self.slow(pod, WARM_UP_SPEED)
@@ -342,13 +368,9 @@ class SimulatedCluster:
         pod.charge(self.bills[pod.variant.name], now)
         pod.state = state
         if state is PodState.READY:
-            pod.draining_since = pod.drain_deadline = None
             self._admit(pod)
-            return
-        self.router.remove(pod.variant.role, pod)
-        if state is PodState.DRAINING:
-            pod.draining_since = now
-            pod.drain_deadline = now + self.policy.scale_down.drain_timeout
+        else:
+            self.router.remove(pod.variant.role, pod)
 
     def _admit(self, pod: SimulatedPod) -> None:
         if not pod.announced:
@@ -516,3 +538,7 @@ class SimulatedCluster:
             pod.assigned.discard(request)
         if request.pinned and prefill.name in self.pods:
             self.env.at(self.env.now + LEASE_S, prefill.engine.release, request)
+
+
+def _refused(action: Action, name: str, pod: SimulatedPod | None) -> ActionResult:
+    return ActionResult(action, Result.REFUSED, f"pod {name} is {pod.state if pod else 'gone'}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from autoscaler.domain.fleet import Pod, PodState
+from autoscaler.domain.membership import Drain
 from autoscaler.domain.pool import Variant
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import ReplicaModel
@@ -46,8 +47,7 @@ class SimulatedPod:
     state: PodState = PodState.PENDING
     scheduled: float | None = None
     ready_since: float | None = None
-    draining_since: float | None = None
-    drain_deadline: float | None = None
+    drain: Drain | None = None  # noted on it: the picker leaves it out as soon as it would be ready
     restarts: int = 0
     node: str = ""
     announced: bool = True
@@ -70,20 +70,27 @@ class SimulatedPod:
 
     def seen(self) -> Pod:
         """Return the pod as the cluster's API tells it."""
+        drain, state = self.drain, self.state
+        if state is PodState.STARTING and drain:
+            state = PodState.DRAINING
+        gate = Seconds(0.0) if not self.announced else None
         return Pod(
             name=self.name,
             variant=self.variant.name,
-            state=self.state,
+            state=PodState.STARTING if gate is not None and state is PodState.READY else state,
             created=Instant(self.created),
             uid=self.name,
             scheduled=_instant(self.scheduled),
             ready_since=_instant(self.ready_since),
-            draining_since=_instant(self.draining_since),
-            drain_deadline=_instant(self.drain_deadline),
+            draining_since=drain.started if drain else None,
+            drain_deadline=drain.deadline if drain else None,
+            unrouted_since=drain.unrouted if drain else None,
+            empty_since=drain.empty if drain else None,
             restarts=self.restarts,
             ip="",
             node=self.node,
             blocked_by="Insufficient nvidia.com/gpu" if self.state is PodState.PENDING else "",
+            warm_up=gate,
         )
 
 
@@ -92,9 +99,14 @@ def _instant(time: float | None) -> Instant | None:
 
 
 def victims(pods: list[SimulatedPod], count: int) -> list[SimulatedPod]:
-    """Return the pods that a ReplicaSet deletes first: Pending, NotReady, withdrawn, youngest."""
-    ranks = {PodState.PENDING: 0, PodState.FAILED: 1, PodState.STARTING: 1, PodState.DRAINING: 2}
-    return sorted(pods, key=lambda pod: (ranks.get(pod.state, 3), -pod.created, pod.name))[:count]
+    """Return the pods that a ReplicaSet deletes first: Pending, NotReady, lowest deletion cost, youngest."""
+    ranks = {PodState.PENDING: 0, PodState.FAILED: 1, PodState.STARTING: 1}
+
+    def rank(pod: SimulatedPod) -> tuple[float | str, ...]:
+        cost = 0 if pod.drain is None else -1 if pod.drain.empty is None else -2  # as a withdrawal notes it
+        return (ranks.get(pod.state, 2), cost, -pod.created, pod.name)
+
+    return sorted(pods, key=rank)[:count]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from autoscaler.simulate.request import Request
 class Endpoint(Protocol):
     """A pod as the picker sees it."""
 
+    name: str
     engine: Engine
     assigned: set[Request]  # requests that are on their way to it or on it
 

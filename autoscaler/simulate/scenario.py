@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from autoscaler.domain.policy import ScaleDown, SLOPolicy
+from autoscaler.domain.policy import Scheduler, SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.slo import SLO
@@ -344,7 +344,7 @@ def build(document: object, *, folder: Path, source: str, seed: int | None = Non
     except ValidationError as refusal:
         raise InputError("\n".join(_problem(source, error) for error in refusal.errors())) from None
     drawn = file.seed if seed is None else seed
-    policy = _policy(file, folder)
+    policy = with_picker(_policy(file, folder))
     trace = _trace(file, folder, drawn)
     return Scenario(
         name=file.name,
@@ -390,7 +390,17 @@ def _policy(file: ScenarioFile, folder: Path) -> SLOPolicy:
         )
         for part in file.variants
     )
-    return SLOPolicy(file.name, "simulated", file.name, profiles, variants, scale_down=ScaleDown())
+    return SLOPolicy(file.name, "simulated", file.name, profiles, variants)
+
+
+def with_picker(policy: SLOPolicy) -> SLOPolicy:
+    """Return the policy as it reads where the tunnel's picker serves it: one that names no scheduler gets it.
+
+    So replicas leave by the product's drain, as they do in a cluster whose policy names its InferencePool.
+    """
+    if policy.scheduler.kind is not SchedulerKind.NONE:
+        return policy
+    return replace(policy, scheduler=Scheduler(SchedulerKind.INFERENCE_POOL, policy.name))
 
 
 def _trace(file: ScenarioFile, folder: Path, seed: int) -> Trace:

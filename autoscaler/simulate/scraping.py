@@ -12,8 +12,17 @@ from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from autoscaler.domain.fleet import PodState, Workload
-from autoscaler.domain.observation import EngineLoad, Latency, ModelObservation, Moments, Observation, ProfileLoad
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.membership import Membership
+from autoscaler.domain.observation import (
+    UNREAD,
+    EngineLoad,
+    Latency,
+    ModelObservation,
+    Moments,
+    Observation,
+    ProfileLoad,
+)
+from autoscaler.domain.policy import SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import Gap, GapReason, Missing, Signal, mapped
 from autoscaler.domain.slo import SLO
@@ -74,6 +83,10 @@ class Scraped(Protocol):
         """Return the requests that wait at the picker."""
         ...
 
+    def membership(self) -> Signal[Membership]:
+        """Return which pods the picker lists."""
+        ...
+
 
 class Scraper:
     """Scrapes a cluster and answers with observations. The switches are for faults."""
@@ -132,6 +145,7 @@ class Scraper:
             fleet=MappingProxyType(fleet),
             engines=MappingProxyType(loads.by_pod()),
             unmatched_share=gap or 0.0,
+            membership=UNREAD if policy.scheduler.kind is SchedulerKind.NONE else self._cluster.membership(),
         )
         gaps = ((Gap("scrape", "", gap),) if gap else ()) + tuple(loads.partial(newest))
         return Observation(now, MappingProxyType({policy.key: model}), gaps)

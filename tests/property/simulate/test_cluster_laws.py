@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.domain.fleet import PodState
 from autoscaler.domain.plan import Action, Readmit, Scale, VariantRef, Withdraw
 from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Seconds
@@ -80,7 +79,7 @@ def test_requests_and_memory_are_conserved(
         world.env.run(at)
         do(world, deed, number)
     for variant in world.policy.variants:  # nobody stays withdrawn, so that all can end
-        for pod in world.of(variant.name, PodState.DRAINING):
+        for pod in world.of(variant.name):
             world.act([Readmit(VariantRef(world.policy.key, variant.name), pod.name)])
     world.env.run(20_000.0)
     results = world.results()

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from autoscaler.domain.fleet import PodState
+from autoscaler.domain.membership import Drain, Membership
 from autoscaler.domain.plan import Readmit, VariantRef, Withdraw
 from autoscaler.domain.pool import Role
 from autoscaler.domain.record import Result
-from autoscaler.domain.units import Seconds
+from autoscaler.domain.signal import Missing
+from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
 from autoscaler.simulate.cluster import LEASE_S, ClusterSettings, SimulatedCluster
 from autoscaler.simulate.fleet import Supply
@@ -99,6 +101,46 @@ def test_a_readmitted_replica_gets_requests_again() -> None:
     world.act([Readmit(ref, name)])
     world.env.run(20.0)
     assert world.pods[name].engine.meters.prompt_tokens > 10_000
+
+
+def test_a_replica_withdrawn_while_it_starts_never_enters_the_picker_and_goes_before_those_that_serve() -> None:
+    world = tunnel(evenly(200, 100.0), {Role.PREFILL: 1, Role.DECODE: 2})
+    world.act([scale(world, "decode", 3)])
+    (starting,) = world.of("decode", PodState.STARTING)
+    note = Drain(Instant(0.0), Instant(600.0))
+    act = Withdraw(VariantRef(world.policy.key, "decode"), starting.name, starting.name, note)
+    assert [world.act([act]).results[0].result for _ in range(2)] == [Result.DONE, Result.UNCHANGED]
+    assert starting.seen().state is PodState.DRAINING
+    world.env.run(70.0)
+    told = world.membership()
+    assert isinstance(told, Membership)
+    assert told.drops(starting.name)
+    assert starting.state is PodState.DRAINING
+    assert starting.engine.meters.requests == 0
+    world.act([scale(world, "decode", 2)])
+    assert starting.name not in world.pods
+
+
+def test_of_withdrawn_replicas_the_one_noted_empty_is_deleted() -> None:
+    world = tunnel(evenly(10, 20.0), {Role.PREFILL: 1, Role.DECODE: 3})
+    ref, (first, second, third) = VariantRef(world.policy.key, "decode"), ready(world, "decode")
+    begun = Drain(Instant(0.0), Instant(600.0))
+    world.act([Withdraw(ref, third, third, begun), Withdraw(ref, first, first, begun)])
+    world.act([Withdraw(ref, first, first, Drain(Instant(0.0), Instant(600.0), Instant(5.0), Instant(9.0)))])
+    world.act([scale(world, "decode", 2)])
+    assert sorted(pod.name for pod in world.of("decode")) == [second, third]
+
+
+def test_the_picker_lists_who_serves_and_nothing_while_it_is_down() -> None:
+    world = tunnel(evenly(10, 20.0), {Role.PREFILL: 1, Role.DECODE: 2})
+    listed, withdrawn = ready(world, "decode")
+    world.act([Withdraw(VariantRef(world.policy.key, "decode"), withdrawn)])
+    told = world.membership()
+    assert isinstance(told, Membership)
+    assert told.lists(listed)
+    assert told.drops(withdrawn)
+    world.stop_picker()
+    assert isinstance(world.membership(), Missing)
 
 
 @pytest.mark.parametrize("name", ["nobody", "decode-1"])

@@ -27,6 +27,7 @@ class Place:
     """An endpoint."""
 
     engine: Engine
+    name: str = "place"
     assigned: set[Request] = field(default_factory=set)
 
 
