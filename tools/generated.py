@@ -37,6 +37,9 @@ GENERATED: tuple[Generated, ...] = (
     Generated("manifests/crd/slopolicies.yaml", ("-m", "tools.generate_crd")),
     Generated("docs/reference/policy.md", ("-m", "tools.generate_policy_docs")),
     Generated("docs/reference/decision-log.schema.json", ("-m", "tools.generate_log_schema")),
+    Generated("docs/reference/cli.md", ("-m", "tools.generate_reference", "cli")),
+    Generated("docs/reference/metrics-of-the-controller.md", ("-m", "tools.generate_reference", "metrics")),
+    Generated("docs/reference/reason-codes.md", ("-m", "tools.generate_reference", "reasons")),
 )
 
 

@@ -12,11 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import structlog
+
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.publish import chain, document
 from autoscaler.publish.chain import Link
 from autoscaler.publish.document import Json
+
+log = structlog.get_logger("autoscaler")
+
+NOTED_EVERY = 240
+"""Lines after which the newest hash goes to the process log, where the log's own file cannot be changed with it."""
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 DEFAULT_KEEP = 1
@@ -62,6 +69,7 @@ class DecisionLog:
 
     def close(self) -> None:
         """Close the file."""
+        self._note()
         self._file.close()
 
     def _append(self, entry: Mapping[str, Json]) -> None:
@@ -75,6 +83,11 @@ class DecisionLog:
         self._file.write(line + "\n")
         self._file.flush()
         self._last = link
+        if link.sequence % NOTED_EVERY == 0:
+            self._note()
+
+    def _note(self) -> None:
+        log.info("decision_log_sealed", path=str(self._path), sequence=self._last.sequence, hash=self._last.digest)
 
     def _rotate(self) -> None:
         self._file.close()

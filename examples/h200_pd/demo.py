@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from autoscaler import telemetry
 from autoscaler.act.dry_run import DryRunActuator
 from autoscaler.cli import wiring
 from autoscaler.controller import Controller
@@ -28,6 +29,7 @@ from autoscaler.observe.files import FileFleet
 from autoscaler.observe.observer import ClusterObserver
 from autoscaler.observe.recording import Recording, load_recording
 from autoscaler.publish import document
+from autoscaler.publish.file import DecisionLog
 
 HERE = Path(__file__).parent
 PERIOD = Seconds(15.0)
@@ -150,11 +152,21 @@ def _emphasised(wanted: int) -> str:
     return f"[bold red]{wanted}[/]" if wanted > 1 else str(wanted)
 
 
+async def logged(records: list[TickRecord], policy: SLOPolicy, path: Path) -> Path:
+    """Write the ticks as the controller's decision log would hold them."""
+    log = DecisionLog(path, [policy])
+    for record in records:
+        await log.publish(record)
+    log.close()
+    return path
+
+
 def main() -> None:
     """Replay, print, and leave the timeline as a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder of timeline.json")
     arguments = parser.parse_args()
+    telemetry.configure("warning", as_json=False)
     (policy,) = wiring.policies([HERE / "policy.yaml"])
     console = Console(width=None if Console().is_terminal else 160)
     console.print(HEAD, highlight=False)
@@ -163,7 +175,12 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "timeline.json"
     path.write_text(json.dumps(timeline(records, policy), indent=1) + "\n", encoding="utf-8")
-    console.print(f"\nThe same as data: {path}", highlight=False)
+    decisions = arguments.output / "decisions.jsonl"
+    decisions.unlink(missing_ok=True)
+    log = asyncio.run(logged(records, policy, decisions))
+    console.print(
+        f"\nThe same as data: {path}; every tick whole, for `autoscaler explain --log`: {log}", highlight=False
+    )
     console.print(TAIL, highlight=False, markup=False)
 
 

@@ -1,12 +1,14 @@
 """``autoscaler doctor`` as a user meets it, on policies alone and on a recording."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoscaler.cli.app import main
+from autoscaler.observe.doctor import cluster, metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDING = ROOT / "examples" / "h200_pd"
@@ -87,3 +89,10 @@ def test_findings_are_told_with_their_way_out(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     assert "speed: variant prefill-h200: " in shown
     assert "\n  -> write the accelerator as one that is known" in shown
+
+
+def test_the_how_to_names_every_check() -> None:
+    page = (ROOT / "docs" / "how-to" / "find-out-why-nothing-happens.md").read_text()
+    rows = dict(re.findall(r"^\| (metrics|cluster) \| (.*) \|$", page, re.MULTILINE))
+    assert rows["metrics"].split(", ") == [check.name for check in metrics.CHECKS]
+    assert rows["cluster"].split(", ") == [check.name for check in cluster.CHECKS]

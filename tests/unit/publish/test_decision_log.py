@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import ModelPlan, Plan, VariantPlan
@@ -185,3 +186,12 @@ def test_a_log_without_seals_fails_verification_instead_of_being_adopted(tmp_pat
     path.write_text('{"at":1.0}\n')
     write(path, 1)
     assert [found.where for found in chain.verified(lines(path)).breaks] == ["log:1"]
+
+
+def test_the_newest_hash_goes_to_the_process_log_too(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with capture_logs() as events:
+        last = write(path, file.NOTED_EVERY + 5).last
+    assert [event["event"] for event in events] == ["decision_log_sealed"] * 2, "once in a while, and at the end"
+    assert [event["sequence"] for event in events] == [file.NOTED_EVERY, last.sequence]
+    assert chain.verified(lines(path), [event["hash"] for event in events]).whole
