@@ -56,6 +56,11 @@ bench-%: setup ## one table of measurements, to build/bench/NAME.json too
 	  $(subst _,-,$(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))) >&2; exit 2; }
 	@$(RUN) python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
+build/referee/bin/python: $(UV) ## the independent referee's simulator (227 MB), in an environment of its own
+	$(UV) venv --quiet --python 3.11 build/referee
+	UV_PROJECT_ENVIRONMENT=build/referee $(UV) sync --quiet --frozen --no-dev --inexact
+	$(UV) pip install --quiet --python $@ --no-deps ai-dynamo-runtime==1.6.1
+
 scoreboard: bench-scoreboard ## every policy x trace x start-up time x seed
 
 chaos: bench-chaos ## faults at random points; ARGS="--seed N" repeats one

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from autoscaler.domain.demand import ProfileDemand, Quantiles, RateForecast
 from autoscaler.domain.fleet import Pod, PodState, Workload
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Moments
-from autoscaler.domain.policy import Behavior, Budget, SLOPolicy
+from autoscaler.domain.policy import Behavior, Budget, ScalingRules, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.signal import GapReason, Missing, Signal
@@ -21,6 +21,8 @@ LEAD = Seconds(135.0)
 WINDOW = Seconds(60.0)
 H200 = load_profile("h200-tp1-qwen3-32b").model
 KNOWN = Knowledge(H200, Seconds(100.0), LEAD)
+
+AT_ONCE = Behavior(ScalingRules(Seconds(0.0)), ScalingRules(Seconds(0.0)))
 
 RAG = RequestProfile("rag", SLO(Seconds(3.0), Seconds(0.05), 0.99), Match(fairness_id="rag"))
 CHAT = RequestProfile("default", SLO(Seconds(2.0), Seconds(0.04), 0.95))
