@@ -115,4 +115,5 @@ def prefill_load(
     mean = float(seconds @ shares)
     second = float(seconds**2 @ shares)
     fit = max(1.0, budget / uncached_tokens.mean)
-    return Load(arrivals_per_second, arrival_scv, mean, max(0.0, second / mean**2 - 1.0), fit)
+    alone = float(prefill.latency_s(tokens, cached_tokens) @ shares)
+    return Load(arrivals_per_second, arrival_scv, mean, max(0.0, second / mean**2 - 1.0), fit, alone)

@@ -1,12 +1,17 @@
 """How long requests wait for one of several equal servers behind one queue, and how many servers keep waits short.
 
 Service may be in steps that several requests share, as engines compute prompts: ``Load.step_requests`` of them fit.
+The tail of waits is that of ``autoscaler/performance/waits.py``.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-SHARING = 1.1  # saved by shared steps: so many service times x sqrt(requests of a step - 1) / servers^(1/4)
+import numpy as np
+
+from autoscaler.performance import waits
+from autoscaler.performance.waits import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +22,29 @@ class Load:
     arrival_scv: float  # squared coefficient of variation of gaps, or index of dispersion; 1: Poisson
     service_mean_s: float  # server time that one request takes of a busy server
     service_scv: float
-    step_requests: float = 1.0  # requests of mean size that one step holds; 1: one at a time
+    step_requests: float = 0.0  # requests of mean size that a shared step holds, at least 1; 0: one at a time
+    alone_s: float = 0.0  # mean time of a request that has a step to itself; less than service_mean_s: as that
 
     def __post_init__(self) -> None:
-        if not (self.arrivals_per_second >= 0 and self.service_mean_s >= 0 and self.step_requests > 0):
-            msg = f"rates and times are not negative, and a step holds something: {self}"
+        times = min(self.service_mean_s, self.alone_s)
+        if not (self.arrivals_per_second >= 0 and times >= 0 and self.step_requests >= 0):
+            msg = f"rates, times and requests of a step are not negative: {self}"
             raise ValueError(msg)
         if not (self.arrival_scv >= 0 and self.service_scv >= 0):
             msg = f"a squared coefficient of variation is not negative: {self}"
             raise ValueError(msg)
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float, float, float]:
+        """Return all fields in their order."""
+        return (
+            self.arrivals_per_second,
+            self.arrival_scv,
+            self.service_mean_s,
+            self.service_scv,
+            self.step_requests,
+            self.alone_s,
+        )
 
     @property
     def busy_servers(self) -> float:
@@ -49,21 +68,44 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def waiting_tail(load: Load, servers: int, wait_s: float) -> float:
-    """Return P(wait > wait_s) in the steady state; 1 where there is none, since the queue then grows for ever.
+    """Return P(wait > wait_s) in the steady state; 1 where there is none, since the queue then grows for ever."""
+    return float(waiting_tails((load,), servers, np.array([wait_s]))[0, 0])
 
-    Allen and Cunneen's mean (Allen 1990), delayed requests waiting exponentially. Where steps are shared a request
-    need not wait for those of its own step; the time so saved was fitted to ``benchmarks/queue_simulation.py``.
+
+def waiting_tails(loads: Sequence[Load], servers: int, waits_s: FloatArray) -> FloatArray:
+    """Return P(wait > wait_s) of several loads and waits at once, as ``waiting_tail``.
+
+    Args:
+        loads: of one pool, each for itself.
+        servers: at least 1.
+        waits_s: shape (n,), not negative.
+
+    Returns:
+        Shape (loads, n), rising with the load (all else equal) and falling with servers and wait.
     """
-    if load.busy_servers <= 0:
-        return 0.0
-    if load.busy_servers >= servers:
-        return 1.0
-    delayed = erlang_c(servers, load.busy_servers)
+    arrivals, arrival_scv, service_s, service_scv, step_requests, alone_s = np.array([load.numbers for load in loads]).T
+    busy = arrivals * service_s
+    learned = (busy > 0) & (busy < servers) & (step_requests > 0)
+    if learned.all():
+        shape = np.stack([arrival_scv, service_scv, step_requests, alone_s / service_s], axis=1)
+        return waits.fitted().tail(waits.Queues(busy, service_s, shape), servers, waits_s)
+    found = np.array([_unshared_tail(load, servers, waits_s) for load in loads])
+    if learned.any():
+        found[learned] = waiting_tails(
+            [load for load, one in zip(loads, learned, strict=True) if one], servers, waits_s
+        )
+    return found
+
+
+def _unshared_tail(load: Load, servers: int, waits_s: FloatArray) -> FloatArray:
+    """Return the tail where each request is served alone: Allen and Cunneen's mean (1990), waits exponential."""
+    if not 0 < load.busy_servers < servers:
+        return np.full(len(waits_s), float(load.busy_servers >= servers))
     scale_s = load.service_mean_s * (load.arrival_scv + load.service_scv) / 2.0
     if scale_s <= 0:
-        return 0.0
-    shared_s = SHARING * load.service_mean_s * math.sqrt(max(0.0, load.step_requests - 1.0)) / servers**0.25
-    return delayed * math.exp(-(servers - load.busy_servers) * (wait_s + shared_s) / scale_s)
+        return np.zeros(len(waits_s))
+    decayed = (servers - load.busy_servers) * waits_s / scale_s
+    return np.asarray(erlang_c(servers, load.busy_servers) * np.exp(-decayed))
 
 
 def wait_quantile(load: Load, servers: int, probability: float) -> float:
@@ -75,10 +117,11 @@ def wait_quantile(load: Load, servers: int, probability: float) -> float:
         return 0.0
     low, high = 0.0, max(load.service_mean_s, 1e-9)
     while waiting_tail(load, servers, high) > exceeded:
-        low, high = high, 2.0 * high
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if waiting_tail(load, servers, middle) > exceeded else (low, middle)
+        low, high = high, 4.0 * high
+    for _ in range(4):  # each narrows the bracket 32 times
+        between = np.linspace(low, high, 33)
+        place = int(np.argmax(waiting_tails((load,), servers, between)[0] <= exceeded))
+        low, high = float(between[max(0, place - 1)]), float(between[place])
     return high
 
 

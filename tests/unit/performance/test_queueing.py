@@ -33,7 +33,7 @@ def test_exponential_service_waits_as_theory_says(servers: int) -> None:
     load = dataclasses.replace(EXPONENTIAL, arrivals_per_second=0.8 * servers)
     for wait_s in (0.0, 0.5, 2.0):
         exact = erlang_c(servers, 0.8 * servers) * math.exp(-0.2 * servers * wait_s)
-        assert waiting_tail(load, servers, wait_s) == pytest.approx(exact, abs=0.02)
+        assert waiting_tail(load, servers, wait_s) == pytest.approx(exact, rel=1e-9)
 
 
 def test_a_quantile_is_where_the_tail_is() -> None:
