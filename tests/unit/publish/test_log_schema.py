@@ -89,7 +89,15 @@ def test_anything_else_does_not_fit(log: Path, damage: Any) -> None:  # noqa: AN
 TEXTS_OF_A_TICK = {
     # names of Kubernetes objects and of the policy
     *("EngineLoad.pod", "Gap.policy", "ModelObservation.policy", "Pod.ip", "Pod.name", "Pod.node", "Pod.uid"),
-    *("Pod.variant", "ProfileLoad.profile", "ProfileOutlook.profile", "Workload.variant", "Gap.signal", "Gap.subject"),
+    *(
+        "Pod.others",
+        "Pod.variant",
+        "ProfileLoad.profile",
+        "ProfileOutlook.profile",
+        "Workload.variant",
+        "Gap.signal",
+        "Gap.subject",
+    ),
     # names of fields; errors in the words of Prometheus, of the API server and of this program
     *(
         "Membership.pickers",
