@@ -3,10 +3,11 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 
@@ -23,6 +24,7 @@ Told = Callable[[int, int, float], None]
 """Is told how many flights are done, of how many, and the seconds still to go."""
 
 BACKENDS = ("loky", "dask", "sequential")
+WORKERS_WITHIN_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +106,48 @@ def over(
         told: hears of the progress.
 
     Raises:
-        InputError: another backend, or one whose packages are not installed.
+        InputError: another backend, or one whose packages or workers are not there.
     """
+    if backend not in BACKENDS:
+        msg = f"--backend: {backend!r} is unknown; write {' or '.join(BACKENDS)}"
+        raise InputError(msg)
     begun = time.monotonic()
     count = min(workers or os.cpu_count() or 1, max(1, len(cells)))
-    with _backend(backend, count):
-        tasks = (joblib.delayed(work)(*cell) for cell in cells)
-        options: Mapping[str, object] = {} if backend == "dask" else {"n_jobs": count}
-        for done, result in enumerate(joblib.Parallel(return_as="generator", **options)(tasks), start=1):
-            if told is not None:
-                spent = time.monotonic() - begun
-                told(done, len(cells), spent / done * (len(cells) - done))
-            yield result
+    results = _on_dask(work, cells, count) if backend == "dask" else _here(work, cells, count, backend)
+    for done, result in enumerate(results, start=1):
+        if told is not None:
+            spent = time.monotonic() - begun
+            told(done, len(cells), spent / done * (len(cells) - done))
+        yield result
+
+
+def _here(work: Callable[..., T], cells: Sequence[tuple[object, ...]], workers: int, backend: str) -> Iterator[T]:
+    tasks = (joblib.delayed(work)(*cell) for cell in cells)
+    yield from joblib.Parallel(n_jobs=workers, backend=backend, return_as="generator")(tasks)
+
+
+def _on_dask(work: Callable[..., T], cells: Sequence[tuple[object, ...]], workers: int) -> Iterator[T]:
+    """Yield results from a Dask cluster, asked by its own client: joblib 1.6 waits for ever if a task of it fails."""
+    with _dask(workers) as client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
+        except TimeoutError as error:
+            address = client.scheduler.address
+            msg = f"--backend dask: no worker came to {address} within {WORKERS_WITHIN_S} s; start some, or use loky"
+            raise InputError(msg) from error
+        often = Counter(id(part) for cell in cells for part in cell)
+        sent: dict[int, object] = {}  # what several cells have in common travels once
+        for part in itertools.chain.from_iterable(cells):
+            if often[id(part)] > 1 and id(part) not in sent:
+                (sent[id(part)],) = client.scatter([part], broadcast=True, hash=False)
+        futures = [client.submit(work, *(sent.get(id(part), part) for part in cell), pure=False) for cell in cells]
+        for future in futures:
+            yield future.result()
 
 
 @contextmanager
-def _backend(name: str, workers: int) -> Iterator[None]:
-    if name not in BACKENDS:
-        msg = f"--backend: {name!r} is unknown; write {' or '.join(BACKENDS)}"
-        raise InputError(msg)
-    if name != "dask":
-        with joblib.parallel_config(backend=name):
-            yield
-        return
+def _dask(workers: int) -> Iterator[Any]:
+    """Yield a client of the cluster at $DASK_SCHEDULER_ADDRESS, or of one that lives on this machine meanwhile."""
     try:
         from dask.distributed import Client, LocalCluster  # noqa: PLC0415 - an extra, loaded only where it is asked for
     except ImportError as error:
@@ -134,9 +155,9 @@ def _backend(name: str, workers: int) -> Iterator[None]:
         raise InputError(msg) from error
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     if address:
-        with Client(address), joblib.parallel_config(backend="dask"):  # type: ignore[no-untyped-call]  # Dask has none
-            yield
+        with Client(address) as client:  # type: ignore[no-untyped-call]  # Dask has no types
+            yield client
         return
     local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
-    with local, Client(local), joblib.parallel_config(backend="dask"):  # type: ignore[no-untyped-call]
-        yield
+    with local, Client(local) as client:  # type: ignore[no-untyped-call]
+        yield client

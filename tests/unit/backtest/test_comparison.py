@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from autoscaler.backtest import report
 from autoscaler.backtest.comparison import Comparison, compare
 from autoscaler.backtest.contenders import OURS
-from autoscaler.backtest.run import Sweep
+from autoscaler.backtest.run import Sweep, over
 from autoscaler.cli.app import main
 from autoscaler.errors import InputError
 from tests.unit.backtest import scenes
@@ -79,11 +82,42 @@ def test_an_unknown_backend_is_refused() -> None:
         compare(scenes.scene(), Sweep(("static",)), backend="spark")
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail, rather than wait for ever, when what is inside takes longer."""
+
+    def late(*_: object) -> None:
+        msg = f"took longer than {seconds:g} s"
+        raise TimeoutError(msg)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def failing(number: int) -> int:
+    if number == 1:
+        msg = "a flight failed"
+        raise ValueError(msg)
+    return number
+
+
+@pytest.mark.slow
+def test_what_fails_on_a_dask_cluster_is_told_and_ends_the_sweep() -> None:
+    with within(240.0), pytest.raises(ValueError, match="a flight failed"):
+        list(over(failing, [(number,) for number in range(3)], backend="dask", workers=1))
+
+
 @pytest.mark.slow
 def test_a_dask_cluster_finds_what_one_core_finds() -> None:
     scene, sweep = scenes.scene(), Sweep(("static", "hpa"), (60.0,), seeds=2)
     alone = compare(scene, sweep, bounded=False, backend="sequential")
-    spread = compare(scene, sweep, bounded=False, backend="dask", workers=2)
+    with within(240.0):
+        spread = compare(scene, sweep, bounded=False, backend="dask", workers=2)
     assert [each.flight for each in spread.flights] == [each.flight for each in alone.flights]
     assert [each.score for each in spread.flights] == [each.score for each in alone.flights]
 
