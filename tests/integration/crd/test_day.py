@@ -9,6 +9,12 @@ from tests.servers.control_plane import ControlPlane
 
 pytestmark = pytest.mark.slow
 
+HPAS = "/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+HPA = {
+    "metadata": {"name": "theirs"},
+    "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "decode"}, "maxReplicas": 2},
+}
+
 
 @pytest.fixture(autouse=True)
 def _crd(control_plane: ControlPlane) -> None:
@@ -86,9 +92,8 @@ def test_conditions_through_a_bad_day(staging: Staging) -> None:
             lambda: any(each["reason"] == "Scaled" for each in operator.events()), lambda: str(operator.events())
         )
 
-        path = f"/apis/apps/v1/namespaces/{scene.namespace}/deployments/decode/scale"  # another writer
-        scene.plane.request("PATCH", path, {"spec": {"replicas": 7}})
-        assert "tests" in operator.sees("AbleToScale", "False", "ForeignWriter")
+        scene.plane.request("POST", HPAS.format(namespace=scene.namespace), HPA)  # another writer
+        assert "HorizontalPodAutoscaler theirs" in operator.sees("AbleToScale", "False", "ForeignWriter")
 
         operator.change("loop", scheduler={"podSelector": "app in (prefill,decode)"})  # the picker lists nobody
         assert "should be listed" in operator.sees("SchedulerInSync", "False", "OutOfSync")
