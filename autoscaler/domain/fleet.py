@@ -37,6 +37,7 @@ class Pod:
     unrouted_since: Instant | None = None  # noted: every picker had dropped it by then
     empty_since: Instant | None = None  # noted: it held no work by then
     ordinal: int | None = None  # of a StatefulSet: the highest goes first; None: deletion cost decides
+    others: tuple[str, ...] = ()  # of a group: its other pods, which go when it goes
     warm_up: Seconds | None = None  # gated by its template: to be announced so long after Ready
 
 

@@ -181,15 +181,25 @@ class KubeFleet:
             return gap
         if pod := attribution.disputed.get(found.target.uid):
             return Missing(GapReason.INCONSISTENT, now, f"{variant.target} and another target both select pod {pod}")
+        others = _others(self._pods[variant.target.namespace].objects.values())
         return Workload(
             variant=variant.name,
             requested=found.size.requested,
             pods=tuple(
-                replace(seen.pod, variant=variant.name)
+                replace(seen.pod, variant=variant.name, others=others.get(seen.group, ()))
                 for seen in sorted(attribution.pods[found.target.uid], key=lambda seen: seen.pod.name)
             ),
             rolling_out=found.target.rolling_out,
         )
+
+
+def _others(seen: Collection[SeenPod]) -> Mapping[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the names of the pods that are in a group and do not lead it, by group."""
+    found: dict[tuple[str, ...] | None, tuple[str, ...]] = {}
+    for pod in seen:
+        if not pod.counts and pod.group is not None:
+            found[pod.group] = (*found.get(pod.group, ()), pod.pod.name)
+    return found
 
 
 def _subject(target: ScaleTarget) -> Subject:

@@ -20,6 +20,7 @@ from autoscaler.domain.units import MINUTE, Instant, Seconds
 Json: TypeAlias = Mapping[str, Any]
 
 GROUP_MEMBER = "leaderworkerset.sigs.k8s.io/worker-index"  # label; "0" is the leader
+GROUP = ("leaderworkerset.sigs.k8s.io/name", "leaderworkerset.sigs.k8s.io/group-index")  # labels of all pods of a group
 
 # Waiting containers that will not get on without somebody's help (back-off included: each try failed so far).
 STUCK = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"})
@@ -50,6 +51,11 @@ class SeenPod:
     def counts(self) -> bool:
         """Tell whether the pod is a replica: of a group, only the leader is."""
         return self.labels.get(GROUP_MEMBER, "0") == "0"
+
+    @property
+    def group(self) -> tuple[str, ...] | None:
+        """Return what all pods of its group have in common; None: it is in none."""
+        return tuple(self.labels[label] for label in GROUP) if set(GROUP) <= self.labels.keys() else None
 
 
 def seen(found: Json) -> SeenPod:

@@ -163,11 +163,12 @@ class _Pool:
         Deployments take pods that do not serve first, whatever we wish; then the deletion cost decides, which is ours.
         StatefulSets take the highest ordinal, serving or not.
         """
-        withdrawn_by_others = {p.name for p in self.live if p.state is PodState.DRAINING and p.draining_since is None}
+        theirs = {p.name for p in self.live if p.state is PodState.DRAINING and p.draining_since is None}
         expired_ones = {pod.name for pod in self.ours} - {pod.name for pod in lasting}
+        unfit = theirs | expired_ones | {pod.name for pod in self._serving_groups()}
         if any(pod.ordinal is not None for pod in self.live):
             top = sorted(self.live, key=lambda pod: -(pod.ordinal or 0))
-            barrier = next((n for n, p in enumerate(top) if p.name in expired_ones | withdrawn_by_others), len(top))
+            barrier = next((n for n, p in enumerate(top) if p.name in unfit), len(top))
             return top[:barrier]
         crowd = Counter(pod.node for pod in self.live)
         engines, names = self.scene.observed.engines, {pod.name for pod in lasting}
@@ -179,8 +180,16 @@ class _Pool:
                 return (1, pod.empty_since is None, pod.unrouted_since is None, pod.draining_since or 0.0)
             return (2, *_worth(pod, engines.get(pod.name)), -crowd[pod.node], -pod.created)
 
-        candidates = (p for p in self.live if p.name not in expired_ones | withdrawn_by_others)
+        candidates = (p for p in self.live if p.name not in unfit)
         return sorted(candidates, key=lambda pod: (rank(pod), pod.name))
+
+    def _serving_groups(self) -> list[Pod]:
+        """Return the leaders that serve together with other pods of their group: these cannot be withdrawn yet."""
+        membership = self.scene.membership
+        if isinstance(membership, Missing):
+            return []
+        grouped = (pod for pod in self.live if pod.others and pod.draining_since is None)
+        return [pod for pod in grouped if not all(map(membership.drops, pod.others))]
 
     def _allowed(self, staying_withdrawn: Sequence[Pod], spare: int) -> int:
         """Return how many serving pods may be withdrawn anew."""
@@ -211,7 +220,7 @@ class _Pool:
         membership = self.scene.membership
         if isinstance(membership, Missing):  # neither confirmed nor refuted
             return found
-        if not membership.drops(pod.name):
+        if still_listed(pod, membership):
             return Drain(found.started, found.deadline)
         if found.unrouted is None:
             return Drain(found.started, found.deadline, at)
@@ -279,8 +288,16 @@ class _Pool:
         membership = self.scene.membership
         if isinstance(membership, Missing):
             return membership.detail or f"the pickers' members are {membership.reason.value}"
-        still = [pod.name for pod in self.ours if noted(pod) is not None and not membership.drops(pod.name)]
-        return f"a picker still lists {', '.join(still)}" if still else ""
+        still = [name for pod in self.ours if noted(pod) is not None for name in still_listed(pod, membership)]
+        if still:
+            return f"a picker still lists {', '.join(still)}"
+        groups = ", ".join(pod.name for pod in self._serving_groups())
+        return f"not only the leaders serve in the groups of {groups}: make the pool select leaders" if groups else ""
+
+
+def still_listed(pod: Pod, membership: Membership) -> list[str]:
+    """Return the pods of a replica that some picker lists: a group whose other pods serve too is not withdrawn yet."""
+    return [name for name in (pod.name, *pod.others) if not membership.drops(name)]
 
 
 def noted(pod: Pod) -> Drain | None:

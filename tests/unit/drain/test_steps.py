@@ -215,3 +215,18 @@ def test_a_gated_pod_is_announced_when_it_is_warm() -> None:
     assert actions(scene((pod("a"), gated), 2)) == (Announce(REF, "b", "uid-b"),)
     fresh = replace(gated, ready_since=Instant(NOW - 10.0))
     assert actions(scene((pod("a"), fresh), 2)) == ()
+
+
+def test_a_group_whose_other_pods_serve_is_not_taken_for_withdrawn() -> None:
+    group = replace(pod("b", drained=UNROUTED), others=("b-1",))
+    steps = drain.steps(scene((pod("a"), group), 1, listed=frozenset({"a", "b-1"})))
+    assert steps.actions == (Withdraw(REF, "b", "uid-b", STARTED),)
+    assert "b-1" in str(steps.reasons["decode"])
+    assert withdrawn(scene((pod("a"), group), 1)) == ["b"], "empty, once no picker lists any of them"
+
+
+def test_a_group_in_which_not_only_the_leader_serves_is_not_withdrawn() -> None:
+    group = replace(pod("b"), others=("b-1",))
+    steps = drain.steps(scene((group, pod("a")), 1, listed=frozenset({"a", "b", "b-1"})))
+    assert [action.pod for action in steps.actions if isinstance(action, Withdraw)] == ["a"]
+    assert "leaders" in str(steps.reasons["decode"])
