@@ -99,7 +99,8 @@ def _speeds(policy: SLOPolicy) -> Iterator[Checked]:
             models[variant.name] = wiring.prior(policy, variant).model
         except InputError as error:
             fix = "write the accelerator as one that is known, or name a performanceProfile (`autoscaler profile fit`)"
-            unknown.append(Finding(f"variant {variant.name}", str(error), fix))
+            subject = f"variant {variant.name}"
+            unknown.append(Finding(subject, str(error).removeprefix(f"{policy.key}: {subject}: "), fix))
     yield Checked("speed", policy.key, "performance profiles, accelerators, model shape", tuple(unknown))
     doubts = [_of_problem(doubt) for doubt in slo_feasible(policy, models)]
     yield Checked("slo-feasible", policy.key, "SLO limits against an engine without load", tuple(doubts))
