@@ -55,6 +55,7 @@ class PolicyWatch:
     def __init__(self, session: KubeSession, namespace: str = "", freshness: Freshness | None = None) -> None:
         """Take where to look; the session stays the caller's to close."""
         self._copy = Copy(session, Subject(API_VERSION, KIND, namespace), seen, freshness or Freshness())
+        self._judged: tuple[tuple[object, ...], Policies] = ((), Policies())
 
     @property
     def resources(self) -> Mapping[str, Resource]:
@@ -76,7 +77,10 @@ class PolicyWatch:
             ObservationError: ``start`` has not been called.
         """
         self._copy.check()
-        return usable(self._copy.objects.values())
+        said = tuple((found.key, found.created, found.policy, found.problems) for found in self._copy.objects.values())
+        if said != self._judged[0]:  # a status that was written changes nothing here
+            self._judged = (said, usable(self._copy.objects.values()))
+        return self._judged[1]
 
     async def start(self) -> None:
         """Begin to follow; returns at once."""
