@@ -39,6 +39,7 @@ from autoscaler.publish.counts import Counts
 from autoscaler.publish.endpoints import EndpointsFiles
 from autoscaler.publish.events import EventLog
 from autoscaler.publish.every import Every, Publish
+from autoscaler.publish.farewell import Farewell
 from autoscaler.publish.file import DecisionLog
 from autoscaler.publish.health import Health
 from autoscaler.publish.k8s_events import EventWriter
@@ -234,6 +235,9 @@ class _Service:
         )
         by_mode = wiring.ByMode((), acting=changing, reporting=DryRunActuator())
         publishers, followers = self._publishers(stack)
+        farewell = Farewell(changing.apply)
+        publishers.append(farewell.publish)
+        followers.append(_unaware(farewell.follow))
         if watch is not None:
             events = EventWriter(session, platform.node())
             writer = StatusWriter(session, lambda: watch.resources, events, may_write=leads)
