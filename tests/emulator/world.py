@@ -442,6 +442,10 @@ class World:
         pod = self.api.pods.get(name)
         if pod is None or pod["metadata"].get("deletionTimestamp") or self.traffic.engines[name].parts:
             return
+        role = pod["metadata"]["labels"]["llm-d.ai/role"]
+        serving = {it["metadata"]["name"] for it in self._of(role) if _is_ready(it)}
+        if any(len(serving & picker.members.keys()) < 2 for picker in self.pickers):
+            return  # the last one of its role: nobody could serve then, whatever a controller does
         self._condition(name, "False")
         uid = pod["metadata"]["uid"]
 
