@@ -7,11 +7,12 @@ prior never does. Hence directions that the samples do not determine keep their 
 level of the curve, split by how uncertain each coefficient was, and cannot bend what was certain.
 """
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -43,6 +44,7 @@ FORGIVEN = 16.0  # and what was learned before counts so many times less
 FURTHEST = math.log(4.0)  # a coefficient is corrected to at most 4 times, at least a quarter of its prior
 FORM_SD = 0.02  # what no coefficients can explain, of the form itself
 WARM_UP = Seconds(120.0)
+SPEAKERS = 4  # samples of a kind that are learned from at one moment
 COEFFICIENTS = len(fields(Uncertainty))  # in the order of its fields
 
 
@@ -123,6 +125,30 @@ def _prefill_sample(engine: EngineLoad) -> Iterable[PrefillSample]:
     return (PrefillSample(tokens, engine.requests_per_second, engine.prefill_mean_s),) if tokens >= 1 else ()
 
 
+def representatives(new: Iterable[Sample]) -> Sequence[Sample]:
+    """Return few samples for many of one moment: of each part of the loads seen, the one of median time.
+
+    A median does not follow a sick replica among healthy ones, as a mean would.
+    """
+    every = tuple(new)
+    steps = sorted((s for s in every if isinstance(s, StepSample)), key=lambda step: step.batch)
+    prompts = sorted((s for s in every if isinstance(s, PrefillSample)), key=lambda prompt: prompt.tokens)
+    return (
+        *(sorted(part, key=lambda step: step.itl_s)[len(part) // 2] for part in _parts(steps)),
+        *(sorted(part, key=lambda prompt: prompt.prefill_s)[len(part) // 2] for part in _parts(prompts)),
+    )
+
+
+T = TypeVar("T")
+
+
+def _parts(ordered: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Yield the parts of a sequence, about equal and none empty, at most ``SPEAKERS`` of them."""
+    count = min(SPEAKERS, len(ordered))
+    bounds = [len(ordered) * number // count for number in range(count + 1)] if count else []
+    return (ordered[low:high] for low, high in itertools.pairwise(bounds))
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What is known of one variant's replicas: the prior, and the information that samples have added to it."""
@@ -143,7 +169,10 @@ class Calibration:
         return cls(model, uncertainty.all, (zeros,) * COEFFICIENTS, zeros)
 
     def updated(self, new: Iterable[Sample], at: Instant) -> "Calibration":
-        """Return the state after samples of one moment; older ones count less by the time that has passed."""
+        """Return the state after samples of one moment; older ones count less by the time that has passed.
+
+        Of many replicas some speak for all (``representatives``), so that a moment costs the same in any fleet.
+        """
         kept = FORGETTING ** (max(0.0, at - self.at) / FORGETTING_TIME) if self.taught else 1.0
         state = replace(
             self,
@@ -151,7 +180,7 @@ class Calibration:
             weighted=tuple(float(value) for value in kept * np.array(self.weighted)),
             at=at,
         )
-        for sample in new:
+        for sample in representatives(new):
             state = state.taught_by(sample)
         return state
 

@@ -12,7 +12,15 @@ from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
 from autoscaler.performance.accelerators import accelerator
-from autoscaler.performance.calibrate import Calibration, PrefillSample, StepSample, samples, teaches
+from autoscaler.performance.calibrate import (
+    SPEAKERS,
+    Calibration,
+    PrefillSample,
+    StepSample,
+    representatives,
+    samples,
+    teaches,
+)
 from autoscaler.performance.lengths import CacheWarming, Lengths, lognormal_quantile, uncached_share
 from autoscaler.performance.prior import physics_prior
 from autoscaler.performance.profile import load_profile
@@ -213,3 +221,22 @@ def test_fresh_replicas_compute_more_until_they_are_warm() -> None:
 def test_the_step_form_of_the_state_is_the_models() -> None:
     assert isinstance(FRESH.model.step, StepModel)
     assert predicted(FRESH, 10, 1e4) == pytest.approx(float(PRIOR.model.step.step_s(10, 1e4)))
+
+
+def test_of_a_large_fleet_some_speak_for_all_whatever_a_sick_one_says() -> None:
+    healthy = [seen(10.0 + pod, 1500.0 * (10.0 + pod)) for pod in range(40)]
+    sick = [seen(10.0 + pod, 1500.0 * (10.0 + pod), factor=1.2) for pod in (3, 13, 23, 33)]
+    speakers = representatives([*sick, *healthy])
+    assert len(speakers) == SPEAKERS
+    assert all(speaker in healthy for speaker in speakers)
+    state = FRESH
+    for tick in range(20):
+        state = state.updated([*sick, *healthy], Instant(15.0 * (tick + 1)))
+    assert float(state.model.step.step_s(30.0, 45_000.0)) == pytest.approx(float(TRUE.step_s(30.0, 45_000.0)), rel=0.01)
+    assert state.taught == 20 * SPEAKERS
+
+
+def test_a_small_fleet_speaks_for_itself() -> None:
+    few = [seen(20.0, 30_000.0), seen(5.0, 9_000.0), PrefillSample(1000.0, 1.0, 0.1)]
+    assert set(representatives(few)) == set(few)
+    assert representatives([]) == ()
