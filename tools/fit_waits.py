@@ -20,7 +20,7 @@ from autoscaler.performance.waits import FREE, HIGHEST, LOWEST, MONOTONE, MOST_S
 Numbers: TypeAlias = NDArray[Any]  # points in single precision, weights in double
 
 TARGET = Path(__file__).resolve().parents[1] / "autoscaler" / "performance" / "waits.json"
-FIRST, SECOND = 20, 16
+FIRST, SECOND = 28, 20
 LEVELS = (0.9, 0.7, 0.5, 0.35, 0.25, 0.17, 0.11, 0.07, 0.04, 0.02, 0.01, 0.004, 0.001)
 OPTIMISTIC = 2.0
 PENALTY = 1e-5
@@ -164,8 +164,8 @@ def main() -> int:
     """Fit from several starts, score, and write the best."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("simulated", type=Path, nargs="+")
-    parser.add_argument("--starts", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--starts", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=5000)
     arguments = parser.parse_args()
     given = points(arguments.simulated)
     held_out = given.case % 4 == 3
