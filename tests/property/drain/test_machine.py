@@ -1,11 +1,14 @@
 """Every interleaving of load, faults and restarts keeps the promises: nothing lost, dark for ever, or out of bounds."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from autoscaler.domain.membership import ACTIVE_PORTS, NOTES
 from tests.emulator.world import Rules, World
+
+pytestmark = pytest.mark.slow
 
 POOLS = st.sampled_from(["prefill", "decode"])
 OPERATOR = ("kubectl-annotate", "Update")
@@ -20,7 +23,6 @@ class Drains(RuleBasedStateMachine):
     def begin(self, seed: int, controllers: int, *, statefulsets: bool) -> None:
         rules = Rules(statefulsets=statefulsets, controllers=controllers, drain_timeout=120.0, requests_per_second=3.0)
         self.world = World(seed, rules)
-        self.disturbed = False
 
     @rule(pool=POOLS, wanted=st.integers(1, 6))
     def load_changes(self, pool: str, wanted: int) -> None:
