@@ -12,10 +12,11 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, drain, guardrails, holds, needs
+from autoscaler.plan import alarms, allocation, behavior, drain, guardrails, holds, needs, program
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.needs import Need
+from autoscaler.plan.program import Claim
 from autoscaler.plan.situation import Situation
 
 KEPT = 0.5
@@ -50,22 +51,49 @@ def _proposals(situation: Situation) -> guardrails.Proposals:
     """Return what load asks for, before anything is cut or damped."""
     policy = situation.policy
     proposals: dict[str, VariantPlan] = {}
+    pools: list[tuple[Option, ...]] = []
     for role in Role:
         needed = needs.of_role(situation, role)
-        proposals |= _mix(situation, policy.pool(role), needed) if needed else _unknown(situation, policy.pool(role))
+        options = tuple(_option(situation, v, needed[v.name]) for v in policy.pool(role) if v.name in needed)
+        proposals |= _mix(options, needed) if needed else _unknown(situation, policy.pool(role))
+        pools.append(options)
+    proposals = _affordable(situation, pools, proposals)
     for variant in policy.variants:
         floor = situation.floors.get(variant.name)
         proposals[variant.name] = guardrails.at_least(floor, variant)(proposals[variant.name])
     return guardrails.within_ratio(policy.variants, policy.ratio, proposals)
 
 
-def _mix(situation: Situation, variants: tuple[Variant, ...], needed: Mapping[str, Need]) -> dict[str, VariantPlan]:
-    options = [_option(situation, variant, needed[variant.name]) for variant in variants]
+def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> dict[str, VariantPlan]:
+    """Return the proposals of one role, as if it were alone."""
     counts = allocation.cheapest(options)
     return {
         option.variant.name: _explained(option, _proposal(needed[option.variant.name], count, alone=len(options) == 1))
         for option, count in zip(options, counts, strict=True)
     }
+
+
+def _affordable(
+    situation: Situation, pools: Sequence[tuple[Option, ...]], proposals: dict[str, VariantPlan]
+) -> dict[str, VariantPlan]:
+    """Return proposals within the budget, all pools together: other mixes first, fewer replicas only then.
+
+    Where the cheapest mix of each pool fits, nothing cheaper exists. Where even minimums do not, ``guardrails`` cuts.
+    """
+    policy = situation.policy
+    if guardrails.within_budget(policy.variants, policy.budget, proposals) == proposals:
+        return proposals
+    found = program.shared([Claim(tuple(pool for pool in pools if pool))], policy.budget)
+    if found is None:
+        return proposals
+    share = found[0]
+    amended = dict(proposals)
+    for pool, counts in zip((pool for pool in pools if pool), share.counts, strict=True):
+        for option, count in zip(pool, counts, strict=True):
+            wish = amended[option.variant.name]
+            reason = Reason(Code.OVER_BUDGET, {"from": wish.target, "to": count, "served": share.served})
+            amended[option.variant.name] = wish if count == wish.target else wish.amended(count, reason)
+    return amended
 
 
 def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:

@@ -1,0 +1,140 @@
+"""Counts of all pools together under limits that they share: accelerators by type, cost per hour.
+
+A mixed-integer program (HiGHS). Where all cannot be served, the claims of larger importance are served first, each in
+step over its roles, because a request needs both; among equals the total share is largest. Then cost decides: running
+replicas, and starts spread over the time in which they must pay. So a limit on one accelerator moves load to another
+before it costs anybody a replica.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from autoscaler.domain.policy import Budget
+from autoscaler.plan.allocation import REPAID_WITHIN, Option
+
+FloatArray = NDArray[np.float64]
+
+SLACK = 1e-6
+"""Of a served share: what one step of the program may give back of what the one before it found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one policy asks for: the options of each of its pools."""
+
+    pools: tuple[tuple[Option, ...], ...]
+    importance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a claim gets: replicas of each option of each pool, and the share of its load that they serve."""
+
+    counts: tuple[tuple[int, ...], ...]
+    served: float
+
+
+def shared(claims: Sequence[Claim], budget: Budget) -> tuple[Share, ...] | None:
+    """Return what each claim gets; None where even the minimums pass a limit."""
+    program = _Program.of(claims, budget)
+    floors = np.zeros(len(claims))
+    for importance in sorted({claim.importance for claim in claims}, reverse=True):
+        tier = np.array([claim.importance == importance for claim in claims])
+        best = program.solved(-tier.astype(np.float64), np.zeros(len(program.options)), floors)
+        if best is None:
+            return None
+        floors = np.where(tier, np.maximum(0.0, best[-len(claims) :] - SLACK), floors)
+    prices = np.array([option.variant.cost_per_replica_hour for option in program.options])
+    cheapest = program.solved(np.zeros(len(claims)), prices, floors)
+    return None if cheapest is None else _told(claims, cheapest)
+
+
+def _told(claims: Sequence[Claim], solution: FloatArray) -> tuple[Share, ...]:
+    counts = iter(np.rint(solution).astype(int).tolist())
+    told = []
+    for claim in claims:
+        own = tuple(tuple(next(counts) for _ in pool) for pool in claim.pools)
+        covered = (
+            sum(_useful(o, n) for o, n in zip(pool, row, strict=True))
+            for pool, row in zip(claim.pools, own, strict=True)
+        )
+        told.append(Share(own, min((1.0, *covered))))
+    return tuple(told)
+
+
+def _useful(option: Option, count: int) -> float:
+    return option.share(count, option.lead)
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """Columns: replicas of each option, starts of each option, served share of each claim."""
+
+    options: tuple[Option, ...]
+    startups: FloatArray
+    limits: tuple[LinearConstraint, ...]
+    bounds: Bounds
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim], budget: Budget) -> "_Program":
+        options = tuple(option for claim in claims for pool in claim.pools for option in pool)
+        n, k = len(options), len(claims)
+        most = [_most(option) for option in options]
+        least = [min(option.variant.min_replicas, top) for option, top in zip(options, most, strict=True)]
+        starts = np.hstack([-np.eye(n), np.eye(n), np.zeros((n, k))])
+        requested = np.array([float(option.requested) for option in options])
+        bounds = Bounds(np.array([*least, *[0.0] * (n + k)]), np.array([*most, *[np.inf] * n, *[1.0] * k]))
+        limits = (LinearConstraint(starts, lb=-requested), *_covering(claims, n), *_budget(options, budget, n + k))
+        startups = np.array([option.startup / REPAID_WITHIN for option in options])
+        return cls(options, startups, limits, bounds)
+
+    def solved(self, shares: FloatArray, prices: FloatArray, floors: FloatArray) -> FloatArray | None:
+        """Return the columns of least cost with at least ``floors`` served."""
+        n = len(self.options)
+        lower = np.concatenate([self.bounds.lb[: 2 * n], floors])
+        whole = np.concatenate([np.ones(n), np.zeros(len(self.bounds.lb) - n)])
+        found = milp(
+            np.concatenate([prices, prices * self.startups, shares]),
+            integrality=whole,
+            bounds=Bounds(lower, self.bounds.ub),
+            constraints=self.limits,
+        )
+        return None if found.x is None else np.asarray(found.x)
+
+
+def _most(option: Option) -> float:
+    """Return how many replicas are worth counting: of an overdue variant those that came."""
+    return float(max(option.variant.min_replicas, option.serving(option.variant.max_replicas, option.lead)))
+
+
+def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
+    """Return one row per pool: its replicas do at least the claim's served share."""
+    rows, column = [], 0
+    for index, claim in enumerate(claims):
+        for pool in claim.pools:
+            row = np.zeros(2 * options + len(claims))
+            for option in pool:
+                row[column] = 1.0 / option.alone if option.alone else 0.0
+                column += 1
+            row[2 * options + index] = -1.0
+            if all(option.alone for option in pool):
+                rows.append(LinearConstraint(row[None, :], lb=-1e-9))
+    return rows
+
+
+def _budget(options: Sequence[Option], budget: Budget, others: int) -> list[LinearConstraint]:
+    """Return one row per limit."""
+    rows = [
+        (
+            [float(o.variant.accelerators_per_replica * (o.variant.accelerator == accelerator)) for o in options],
+            float(limit),
+        )
+        for accelerator, limit in budget.accelerator_limits
+    ]
+    if budget.cost_per_hour is not None:
+        rows.append(([o.variant.cost_per_replica_hour for o in options], budget.cost_per_hour))
+    return [LinearConstraint(np.array([[*row, *[0.0] * others]]), ub=limit + 1e-9) for row, limit in rows]
