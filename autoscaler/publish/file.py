@@ -57,8 +57,7 @@ class DecisionLog:
 
     async def publish(self, record: TickRecord) -> None:
         """Append one tick, whole, and hand it to the operating system."""
-        entry: dict[str, Json] = {"kind": "tick", "policies": dict(self._versions), **document.tick(record)}
-        await asyncio.to_thread(self._append, entry)
+        await asyncio.to_thread(self._append, record)
 
     def govern(self, policies: Iterable[SLOPolicy]) -> None:
         """Write down the policies under which the ticks that follow are decided, if they are others than before."""
@@ -72,8 +71,9 @@ class DecisionLog:
         self._note()
         self._file.close()
 
-    def _append(self, entry: Mapping[str, Json]) -> None:
-        self._write(entry)
+    def _append(self, record: TickRecord) -> None:
+        # all of it in a thread: with 10,000 pods a line has megabytes, and probes have to be answered meanwhile
+        self._write({"kind": "tick", "policies": dict(self._versions), **document.tick(record)})
         if self._file.tell() > self._max_bytes:
             self._rotate()
             self._write(self._governing())
