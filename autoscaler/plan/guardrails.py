@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from autoscaler.domain.plan import VariantPlan
@@ -21,6 +22,26 @@ def within_bounds(variant: Variant) -> Amendment:
         if target == proposal.target:
             return proposal
         return proposal.amended(target, Reason(Code.BOUNDED, {"from": proposal.target, "to": target}))
+
+    return amend
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What a schedule asks for."""
+
+    schedule: str
+    replicas: int
+
+
+def at_least(floor: Floor | None, variant: Variant) -> Amendment:
+    """Raise a proposal to what a schedule asks for; maxReplicas stays the limit."""
+
+    def amend(proposal: VariantPlan) -> VariantPlan:
+        target = 0 if floor is None else min(floor.replicas, variant.max_replicas)
+        if floor is None or target <= proposal.target:
+            return proposal
+        return proposal.amended(target, Reason(Code.SCHEDULED, {"schedule": floor.schedule, "to": target}))
 
     return amend
 

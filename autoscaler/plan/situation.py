@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from autoscaler.domain.demand import Demand, ProfileDemand
 from autoscaler.domain.fleet import PodState, Workload
@@ -11,6 +12,7 @@ from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import ReplicaModel
+from autoscaler.plan.guardrails import Floor
 from autoscaler.plan.risk import Margins
 
 
@@ -35,6 +37,7 @@ class Situation:
     soon: Seconds  # the nearest horizon of the demand: served by what is there
     window: Seconds  # how long a decision's capacity has to do, from each horizon on
     margins: Margins = field(default_factory=Margins)
+    floors: Mapping[str, Floor] = field(default_factory=lambda: MappingProxyType({}))  # of schedules, by variant name
 
     @property
     def demands(self) -> tuple[ProfileDemand, ...]:
