@@ -7,19 +7,20 @@ plain arrays, so that it can be written down and costs microseconds to ask.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from autoscaler.forecast import features
 from autoscaler.forecast.features import IntArray
 from autoscaler.forecast.memory import NODES, TRAINED, Memory
 from autoscaler.forecast.minutes import MINUTES_PER_DAY
 from autoscaler.performance.step import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
 TRAINED_ON = 7 * MINUTES_PER_DAY
 LOOKS_BACK = 7 * MINUTES_PER_DAY + features.PAST
@@ -128,6 +129,9 @@ class TrainingJob:
 
 
 def _ridge(tables: list[tuple[FloatArray, FloatArray]]) -> Linear:
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - scikit-learn takes a second to import: only who trains pays
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - likewise
+
     weights, intercepts = [], []
     for table, target in tables:
         scaler = StandardScaler().fit(table)
@@ -139,6 +143,8 @@ def _ridge(tables: list[tuple[FloatArray, FloatArray]]) -> Linear:
 
 
 def _boosted(tables: list[tuple[FloatArray, FloatArray]], kind: Kind) -> Trees:
+    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - as above
+
     quantile = {"loss": "quantile", "quantile": 0.95} if kind is Kind.BOOSTING_Q95 else {"loss": "absolute_error"}
     fitted = [
         HistGradientBoostingRegressor(
@@ -157,7 +163,7 @@ def _boosted(tables: list[tuple[FloatArray, FloatArray]], kind: Kind) -> Trees:
     return flattened(fitted)
 
 
-def flattened(fitted: list[HistGradientBoostingRegressor]) -> Trees:
+def flattened(fitted: "list[HistGradientBoostingRegressor]") -> Trees:
     """Return scikit-learn's trees as arrays (reads its private attributes; a test holds both to the same answers)."""
     trees = [(h, stage[0].nodes) for h, model in enumerate(fitted) for stage in model._predictors]  # noqa: SLF001
     shape = (len(trees), max(len(nodes) for _, nodes in trees))
