@@ -16,8 +16,9 @@ RUN := $(UV) run --no-sync
 help: ## list the verbs
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: setup-demo ## the main job on a real recording of vLLM on H200
+demo: setup-demo ## the main job: a recording of vLLM on H200, then an hour in the simulator against HPA
 	@$(RUN) python -m examples.h200_pd.demo $(ARGS)
+	@$(RUN) python -m examples.tunnel_hour.demo $(ARGS)
 
 test: setup ## all tests; finds or installs the servers they need, a test without its server skips and says so
 	@$(PYTHON) -m tools.servers || test -z "$$CI"
@@ -73,7 +74,7 @@ setup: $(UV)
 	@$(SYNC) --all-extras --no-extra profiles
 
 setup-demo: $(UV)
-	@$(SYNC) --no-dev
+	@$(SYNC) --no-dev --extra report
 
 $(UV): | tools/bootstrap.py
 	@$(PYTHON) tools/bootstrap.py
