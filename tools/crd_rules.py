@@ -32,6 +32,9 @@ def _spec_rules() -> tuple[Rule, ...]:
     names = " || ".join(
         f"(has(self.pools.{role}) && self.pools.{role}.variants.exists(v, v.name == n))" for role in ROLES
     )
+    room = " && ".join(
+        _each_pool(role, "POOL.variants.all(v, v.name != n || s.minReplicas[n] <= v.maxReplicas)") for role in ROLES
+    )
     return (
         Rule(
             f"(has(self.scaleToZero) && self.scaleToZero.enabled) || ({alive})",
@@ -49,6 +52,10 @@ def _spec_rules() -> tuple[Rule, ...]:
         Rule(
             f"!has(self.schedules) || self.schedules.all(s, !has(s.minReplicas) || s.minReplicas.all(n, {names}))",
             "schedules[].minReplicas names a variant that does not exist",
+        ),
+        Rule(
+            f"!has(self.schedules) || self.schedules.all(s, !has(s.minReplicas) || s.minReplicas.all(n, {room}))",
+            "schedules[].minReplicas is above maxReplicas of its variant; lower it or raise maxReplicas",
         ),
     )
 
@@ -173,6 +180,12 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
                 "!has(self.minPrefillPerDecode) || !has(self.maxPrefillPerDecode)"
                 " || self.minPrefillPerDecode <= self.maxPrefillPerDecode",
                 "maxPrefillPerDecode is below minPrefillPerDecode; raise it or lower minPrefillPerDecode",
+            ),
+        ),
+        "spec.schedules[]": (
+            Rule(
+                "(has(self.minReplicas) && size(self.minReplicas) > 0) || self.loadFactor != 1.0",
+                "asks for nothing; give minReplicas or a loadFactor other than 1",
             ),
         ),
         "spec.scheduler": (

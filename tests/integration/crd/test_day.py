@@ -24,7 +24,7 @@ def _crd(control_plane: ControlPlane) -> None:
 def test_policies_come_change_and_go_while_it_runs(staging: Staging) -> None:
     scene = staging(rate=2.0)
     operator = Operator(scene.plane, scene.namespace)
-    story.grant(scene.plane, scene.namespace, "look", "report", "act")
+    story.grant(scene.plane, scene.namespace, "look", "report")  # what the overlay recommend gives
     with story.controller(scene) as running:
         story.wait_for(
             lambda: running.ticks() != [] and running.get("/readyz")[0] == 200, lambda: str(running.ticks()[-1:])
@@ -59,6 +59,8 @@ def test_policies_come_change_and_go_while_it_runs(staging: Staging) -> None:
         assert any(set(tick["plan"]) == {f"{scene.namespace}/twice"} for tick in ticks)
         assert not [key for key in running.metrics() if f"{scene.namespace}/loop" in key[1]]
         assert running.terminate() == 0
+    asked = scene.plane.audit_events(story.user(scene.namespace))
+    assert not [event for event in asked if event.code == 403], "the rights that ship suffice"
     writes = scene.plane.writes(story.user(scene.namespace))
     assert {write.resource for write in writes} == {"slopolicies/status", "events"}, "mode Recommend scales nothing"
     assert all(write.code < 300 for write in writes)
@@ -98,6 +100,8 @@ def test_conditions_through_a_bad_day(staging: Staging) -> None:
         operator.change("loop", scheduler={"podSelector": "app in (prefill,decode)"})  # the picker lists nobody
         assert "should be listed" in operator.sees("SchedulerInSync", "False", "OutOfSync")
         reasons = [each["reason"] for each in operator.events()]
+    asked = scene.plane.audit_events(story.user(scene.namespace))
+    assert not [event for event in asked if event.code == 403], "the rights that ship suffice"
     assert {"BudgetShort", "ForeignWriter", "OutOfSync", "MetricsAvailable", "WithinBudget", "Scaled"} <= set(reasons)
     assert len(reasons) <= 20, "a policy gets so many new Events in ten minutes"
 
