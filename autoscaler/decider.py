@@ -9,23 +9,53 @@ from autoscaler.domain.observation import EngineLoad, ModelObservation, Observat
 from autoscaler.domain.plan import ModelPlan, Plan
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Variant
-from autoscaler.domain.units import Instant, Seconds
-from autoscaler.forecast.room import LoadForecaster
+from autoscaler.domain.units import Instant, Seconds, after
+from autoscaler.forecast.calendar import LoadEvent
+from autoscaler.forecast.room import LoadForecaster, Trained, Training
 from autoscaler.performance import calibrate
 from autoscaler.performance.calibrate import Calibration
 from autoscaler.performance.prior import Prior
 from autoscaler.performance.startup import StartupModel
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.plan import planner
+from autoscaler.plan.guardrails import Floor
 from autoscaler.plan.planner import Memories
 from autoscaler.plan.risk import Margins
 from autoscaler.plan.situation import Knowledge, Situation
+from autoscaler.policy import schedules
 
 PLANNING_WINDOW = Seconds(60.0)
 """How long the capacity of one decision has to do before that of a later one can take over."""
 
 CAUTIOUS = 0.75
 """Quantile of the start-up time by which a replica ordered now is counted on."""
+
+
+LONG_AGO = Seconds(86_400.0)
+"""What is older is learned from, but no forecast is made and scored there: its scores would be forgotten by now."""
+
+EVENTS_FROM, EVENTS_TO = Seconds(600.0), Seconds(1800.0)
+"""How far back and ahead known events matter to a forecast: its newest sample is younger, its last node nearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Training of one forecaster of one policy, to be run anywhere beside the loop; it holds copies only."""
+
+    policy: str
+    training: Training
+
+    def run(self) -> "Learnt":
+        """Train; about a second at most."""
+        return Learnt(self.policy, self.training.run())
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What came of a lesson."""
+
+    policy: str
+    trained: Trained
 
 
 class VariantModel:
@@ -88,9 +118,9 @@ class PolicyModel:
             margins=former.margins if former.policy.profiles == self.policy.profiles else self.margins,
         )
 
-    def learn(self, at: Instant, observed: ModelObservation) -> None:
-        """Take in what was observed."""
-        self.forecaster.observe(at, observed.loads)
+    def learn(self, at: Instant, observed: ModelObservation, *, long_ago: bool = False) -> None:
+        """Take in what was observed. ``long_ago``: see ``LoadForecaster.observe``."""
+        self.forecaster.observe(at, observed.loads, long_ago=long_ago)
         self.margins = self.margins.updated(self.policy, observed.loads, at)
         for name, variant in self.variants.items():
             workload = observed.fleet.get(name)
@@ -101,12 +131,42 @@ class PolicyModel:
         """Decide for these pools, and remember what was decided."""
         knowledge = {name: variant.knowledge(period) for name, variant in self.variants.items()}
         horizons = sorted({period, *(known.lead for known in knowledge.values())})
-        demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW)
+        demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW, self._events(at))
         situation = Situation(
-            at, self.policy, observed, demand, knowledge, soon=period, window=PLANNING_WINDOW, margins=self.margins
+            at,
+            self.policy,
+            observed,
+            demand,
+            knowledge,
+            soon=period,
+            window=PLANNING_WINDOW,
+            margins=self.margins,
+            floors=self._floors(at, knowledge),
         )
         plan, self.memories = planner.plan(situation, self.memories)
         return plan
+
+    def _events(self, at: Instant) -> Mapping[str, Sequence[LoadEvent]]:
+        """Return the changes of load that schedules announce; they hold for every profile."""
+        start, end = Instant(at - EVENTS_FROM), after(at, EVENTS_TO)
+        events = tuple(
+            LoadEvent(span.start, span.end, schedule.load_factor)
+            for schedule in self.policy.schedules
+            if schedule.load_factor != 1.0
+            for span in schedules.spans(schedule, start, end)
+        )
+        return {profile.name: events for profile in self.policy.profiles} if events else {}
+
+    def _floors(self, at: Instant, knowledge: Mapping[str, Knowledge]) -> Mapping[str, Floor]:
+        """Return what schedules ask for by the time that a replica ordered now serves."""
+        floors: dict[str, Floor] = {}
+        for schedule in self.policy.schedules:
+            for name, replicas in schedule.min_replicas:
+                standing = floors.get(name)
+                higher = standing is None or replicas > standing.replicas
+                if higher and schedules.spans(schedule, at, after(at, knowledge[name].lead)):
+                    floors[name] = Floor(schedule.name, replicas)
+        return MappingProxyType(floors)
 
 
 class Decider:
@@ -139,10 +199,26 @@ class Decider:
 
     def warm(self, history: Iterable[Observation]) -> None:
         """Learn from the past, oldest first, without deciding anything: what a restart must not forget."""
-        for observation in history:
+        past = tuple(history)
+        for observation in past:
+            long_ago = past[-1].at - observation.at > LONG_AGO
             for key, observed in observation.models.items():
                 if key in self._models:
-                    self._models[key].learn(observation.at, observed)
+                    self._models[key].learn(observation.at, observed, long_ago=long_ago)
+
+    def lesson(self) -> Lesson | None:
+        """Return what should be learned (anew) next; run it off the loop, then ``adopt`` what comes of it."""
+        due = (
+            Lesson(key, training)
+            for key, model in self._models.items()
+            for training in model.forecaster.training_jobs()
+        )
+        return next(due, None)
+
+    def adopt(self, learnt: Learnt) -> None:
+        """Let a trained model speak from now on; of a policy that is gone meanwhile it is dropped."""
+        if learnt.policy in self._models:
+            self._models[learnt.policy].forecaster.adopt(learnt.trained)
 
     def decide(self, observation: Observation) -> Plan:
         """Return what to do now; a policy that the observation does not mention is left alone."""

@@ -5,6 +5,7 @@ import platform
 import random
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from autoscaler import telemetry
 from autoscaler.act.dry_run import DryRunActuator
 from autoscaler.cli import actuation, options, wiring
+from autoscaler.cli.lessons import Learning
 from autoscaler.cli.roster import Follower, Roster
 from autoscaler.cli.server import serving
 from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller
@@ -196,10 +198,12 @@ class _Service:
             )
             watch = await self._watch(stack, session)
             parts = await self._parts(stack, session, watch)
+            school = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lessons")
+            stack.callback(school.shutdown, wait=False, cancel_futures=True)
             controller = Controller(
                 clock=self._clock,
                 observer=parts.observer,
-                decider=parts.decider,
+                decider=Learning(parts.decider, school),
                 actuator=parts.actuator,
                 publisher=parts.publisher,
                 deadline=self._loop.deadline,

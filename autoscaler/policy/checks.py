@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from autoscaler.domain.pool import Role
 from autoscaler.domain.profile import DEFAULT_PROFILE
-from autoscaler.policy import durations, schema
+from autoscaler.policy import durations, schedules, schema
 from autoscaler.policy.problems import Path, Problem, dotted, error, shown, warning
 from autoscaler.policy.understood import Placed, PlacedVariant, Understood
 
@@ -235,6 +235,34 @@ def schedule_variants(document: Understood) -> Iterator[Problem]:
                 )
 
 
+def schedule_times(document: Understood) -> Iterator[Problem]:
+    """Find schedules whose begin nobody can compute."""
+    for schedule in document.schedules:
+        cron, zone = schedule.value.cron, schedule.value.time_zone
+        wrong = schedules.wrong_cron(cron)
+        if wrong is not None:
+            yield error(
+                (*schedule.path, "cron"),
+                f'{shown(cron)}: {wrong}; write minute, hour, day of month, month, day of week, e.g. "0 8 * * 1-5"',
+            )
+        if not schedules.is_time_zone(zone):
+            yield error((*schedule.path, "timeZone"), f"{shown(zone)} is no time zone; write e.g. Europe/Berlin or UTC")
+
+
+def schedule_wishes(document: Understood) -> Iterator[Problem]:
+    """Find schedules that ask for nothing, or for more replicas than a variant may have."""
+    most = {variant.value.name: variant.value.max_replicas for variant in document.variants}
+    for schedule in document.schedules:
+        if not schedule.value.min_replicas and schedule.value.load_factor == 1.0:
+            yield error(schedule.path, "asks for nothing; give minReplicas or a loadFactor other than 1")
+        for name, wanted in schedule.value.min_replicas.items():
+            if name in most and wanted > most[name]:
+                yield error(
+                    (*schedule.path, "minReplicas", name),
+                    f"{wanted} is above maxReplicas {most[name]} of the variant; lower it or raise maxReplicas",
+                )
+
+
 def _twice(named: Iterator[tuple[str, Path]]) -> Iterator[Problem]:
     first: dict[str, Path] = {}
     for name, path in named:
@@ -259,4 +287,6 @@ CHECKS: tuple[Check, ...] = (
     ratio_bounds,
     one_scheduler,
     schedule_variants,
+    schedule_times,
+    schedule_wishes,
 )

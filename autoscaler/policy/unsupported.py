@@ -38,7 +38,6 @@ _LEAVE_OUT = "leave it out"
 
 UNSUPPORTED = (
     Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
-    Unsupported(("spec", "schedules"), _given, _LEAVE_OUT),
     Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out", "true"),
     Unsupported(
         ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"

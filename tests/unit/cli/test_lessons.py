@@ -1,0 +1,92 @@
+"""Training beside the loop: never waited for, taken in when done, paused after a failure."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from autoscaler.cli.lessons import PAUSE, Learning
+from autoscaler.decider import Learnt, Lesson
+from autoscaler.domain.observation import Observation
+from autoscaler.domain.plan import Plan
+from autoscaler.domain.units import Instant
+from autoscaler.forecast.learned import Kind, TrainingJob
+from autoscaler.forecast.room import Training
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LESSON = Lesson(
+    "llm/model", Training("chat", "requests", TrainingJob(Kind.RIDGE, np.ones(4000), np.ones(4000, bool), 0))
+)
+HOPELESS = Lesson("llm/model", Training("chat", "requests", TrainingJob(Kind.RIDGE, np.ones(9), np.ones(9, bool), 0)))
+
+
+class Later(Executor):
+    """Runs what was submitted when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        self.waiting.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def run(self) -> None:
+        """Run all that waits."""
+        for future, work in self.waiting:
+            try:
+                future.set_result(work())
+            except Exception as problem:  # noqa: BLE001 - as executors do
+                future.set_exception(problem)
+        self.waiting = []
+
+
+@dataclass
+class Core:
+    """Decides nothing and always has something to learn."""
+
+    due: Lesson | None
+    adopted: list[Learnt] = field(default_factory=list)
+
+    def decide(self, observation: Observation) -> Plan:
+        return Plan(observation.at)
+
+    def lesson(self) -> Lesson | None:
+        return self.due
+
+    def adopt(self, learnt: Learnt) -> None:
+        self.adopted.append(learnt)
+
+
+def at(seconds: float) -> Observation:
+    return Observation(Instant(seconds))
+
+
+def test_a_lesson_runs_between_ticks_and_counts_from_the_next_on() -> None:
+    core, later = Core(LESSON), Later()
+    learning = Learning(core, later)
+    assert learning.decide(at(15.0)).at == 15.0
+    assert len(later.waiting) == 1
+    learning.decide(at(30.0))
+    assert (len(later.waiting), core.adopted) == (1, []), "one lesson at a time, and nobody waits for it"
+    later.run()
+    core.due = None
+    learning.decide(at(45.0))
+    (learnt,) = core.adopted
+    assert (learnt.policy, learnt.trained.profile, learnt.trained.model.kind) == ("llm/model", "chat", Kind.RIDGE)
+    assert later.waiting == []
+
+
+def test_a_lesson_that_fails_is_not_tried_again_for_an_hour() -> None:
+    core, later = Core(HOPELESS), Later()
+    learning = Learning(core, later)
+    learning.decide(at(0.0))
+    later.run()
+    learning.decide(at(15.0))
+    assert (core.adopted, later.waiting) == ([], [])
+    learning.decide(at(15.0 + PAUSE))
+    assert len(later.waiting) == 1
