@@ -72,3 +72,8 @@ class TickRecord:
         models = self.observation.models.values()
         seen = all(any(is_present(load.requests_per_second) for load in model.loads.values()) for model in models)
         return not self.failures and bool(models) and seen
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether all is well because there is nothing to do: no policy yet, and nothing failed."""
+        return not (self.observation.models or self.observation.gaps or self.failures)

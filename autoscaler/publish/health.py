@@ -15,7 +15,7 @@ class Health:
 
     async def publish(self, record: TickRecord) -> None:
         """Take note of a tick."""
-        if record.succeeded or _idle(record):
+        if record.succeeded or record.idle:
             self._last_success = record.observation.at
             self._complaint = ""
         elif record.failures:
@@ -29,8 +29,3 @@ class Health:
         if self._last_success is not None and elapsed(self._last_success, now) <= self._patience:
             return ""
         return self._complaint or "the last tick is too long ago"
-
-
-def _idle(record: TickRecord) -> bool:
-    """Tell whether all is well because there is nothing to do: no policy yet, and nothing failed."""
-    return not (record.observation.models or record.observation.gaps or record.failures)

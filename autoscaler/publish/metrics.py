@@ -68,8 +68,9 @@ class OwnMetrics:
             self._latencies(policy, observed)
 
     def _loop(self, record: TickRecord) -> None:
-        self._ticks.labels(str(record.succeeded).lower()).inc()
-        if record.succeeded:
+        well = record.succeeded or record.idle
+        self._ticks.labels(str(well).lower()).inc()
+        if well:
             self._succeeded.set(record.observation.at)
         for failure in record.failures:
             self._errors.labels(failure.step.value, failure.kind).inc()
