@@ -1,16 +1,16 @@
 """Prints pages of ``docs/reference/`` from the code: ``python -m tools.generate_reference cli|metrics|reasons``."""
 
 import argparse
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
-import typer
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from autoscaler.cli.app import app
+from autoscaler.cli import app
 from autoscaler.domain.reason import MESSAGES
 from autoscaler.domain.record import Result
 from autoscaler.domain.signal import GapReason
@@ -43,9 +43,9 @@ RESULTS: Mapping[Result, str] = {
 
 def cli() -> Iterator[str]:
     """Yield the page of the command line."""
-    root: Any = typer.main.get_command(app)
     yield "# Command line\n\n" + NOTE.format(page="cli") + EXIT
-    for path, command in _commands("autoscaler", root):
+    every = (_commands(f"autoscaler {name}", app.command(name)) for name in sorted(app.COMMANDS))
+    for path, command in itertools.chain.from_iterable(every):
         yield f"\n## `{path}`\n\n{_prose(command.help or '')}\n"
         if command.epilog:
             yield f"\n    {command.epilog.removeprefix('Example: ')}\n"
