@@ -25,6 +25,17 @@ GAMMA = 0.01
 SAFE_SIDE = 0.9
 """Upper quantiles aim at a tenth fewer misses: adaptation lags behind what makes errors grow, never behind calm."""
 
+OWN_SPREAD = 30.0
+"""So many errors count as much as the prior in how large errors are."""
+
+DOUBT = 10.0
+"""So many errors correct the prior's scale half way: long before there are enough of them for a spread of their own."""
+
+SURPRISE = 4.0
+"""One error tells at most that they are so many times what was expected: a level shift is no scale."""
+
+DEPENDENT = 5.0
+"""Scores per minute of their window that count as one: windows overlap, and errors last longer than they do."""
 
 CALM, SWIFT = 0.5 ** (1.0 / 1440.0), 0.5 ** (1.0 / 90.0)
 """How the typical size of errors is remembered: half-lives of a day and of an hour and a half."""
@@ -37,6 +48,7 @@ class Calibration:
     calm: float = 0.0  # mean absolute error in shares of the level, remembered long
     swift: float = 0.0  # the same, remembered briefly
     errors: int = 0
+    fit: float = 1.0  # how large errors were in the beginning, over what was expected before there were any
     recent: deque[float] = field(default_factory=deque)
     ranked: list[float] = field(default_factory=list)
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
@@ -50,23 +62,25 @@ class Calibration:
         Args:
             prior: what to expect before there were any.
         """
-        own = self.errors / (self.errors + 30.0)
-        return own * math.sqrt(self.calm * self.swift) + (1.0 - own) * prior + 1e-9
+        own = self.errors / (self.errors + OWN_SPREAD)
+        return own * math.sqrt(self.calm * self.swift) + (1.0 - own) * self.fit * prior + 1e-9
 
-    def _remember(self, error: float) -> None:
+    def _remember(self, error: float, prior: float) -> None:
         self.errors += 1
+        self.fit += (min(error / prior, SURPRISE) - self.fit) / (self.errors + DOUBT)
         self.calm += max(1.0 - CALM, 1.0 / self.errors) * (error - self.calm)
         self.swift += max(1.0 - SWIFT, 1.0 / self.errors) * (error - self.swift)
 
-    def add(self, error: float, unit: float, offsets: Sequence[float]) -> None:
+    def add(self, error: float, unit: float, offsets: Sequence[float], prior: float) -> None:
         """Take in an error, and whether it lay above each of the offsets that were issued for it.
 
         Args:
             error: (came - forecast) / level.
             unit: the spread when the forecast was made; error / unit is the score.
             offsets: in scores, one per probability.
+            prior: how large errors were expected to be when the forecast was made, own ones left aside; > 0.
         """
-        self._remember(abs(error))
+        self._remember(abs(error), prior)
         score = error / unit
         self.recent.append(score)
         bisect.insort(self.ranked, score)
@@ -106,7 +120,7 @@ class Calibration:
             return tuple(prior)
         blended: list[float] = []
         for i, (q, before) in enumerate(zip(PROBABILITIES, prior, strict=True)):
-            own = len(self.ranked) / (len(self.ranked) + 5.0 * span + 3.0 / (1.0 - q))
+            own = len(self.ranked) / (len(self.ranked) + DEPENDENT * span + 3.0 / (1.0 - q))
             offset = own * self.offset(i) + (1.0 - own) * before
             blended.append(max(offset, blended[-1]) if blended else offset)
         return tuple(blended)

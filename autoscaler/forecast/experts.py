@@ -16,6 +16,10 @@ AnyExpert: TypeAlias = LastValue | Ewma | RollingQuantile | Trend | DayProfile |
 """What a council may consist of; the union tells how its state is read back."""
 
 
+RUNAWAY = 3.0
+"""No forecast exceeds so many times the highest minute of the last hour; only announced events may."""
+
+
 def all_experts() -> list[AnyExpert]:
     """Return one of each, as a new series gets them."""
     return [
@@ -69,7 +73,8 @@ class Council:
         """Return what the council as a whole expects at each node, from what its members said."""
         mixed = self.mixture.combine(said)
         # a council of learners without a model yet: the average goes on
-        return np.where(np.isnan(mixed), memory.levels[SPANS.index(10)], mixed)
+        known = np.where(np.isnan(mixed), memory.levels[SPANS.index(10)], mixed)
+        return np.minimum(known, RUNAWAY * memory.highest(60))
 
     def learners(self) -> list[Learned]:
         """Return the experts that have to be trained."""

@@ -12,7 +12,7 @@ from autoscaler.domain.demand import Quantiles, RateForecast
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
-from autoscaler.forecast.experts import AnyExpert, Council
+from autoscaler.forecast.experts import RUNAWAY, AnyExpert, Council
 from autoscaler.forecast.learned import Model, TrainingJob, training_job
 from autoscaler.forecast.memory import OFFSETS, Memory
 from autoscaler.forecast.onoff import OnOff
@@ -33,9 +33,6 @@ MEAN_ERROR = 0.8
 UPPER = 0.9
 """From this probability on, a quantile is a bound to plan with."""
 
-RUNAWAY = 3.0
-"""No forecast exceeds so many times the highest minute of the last hour."""
-
 ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
 
@@ -54,6 +51,7 @@ class Issued:
     level: float
     spread: float
     offsets: tuple[float, ...]
+    prior: float  # of the spread
 
     def bounds(self) -> tuple[float, ...]:
         """Return the quantiles that this forecast stands for, before caps."""
@@ -85,7 +83,7 @@ class Ledger:
             (self.mean, waited.mean, float(came[horizon:].mean())),
             (self.maximum, waited.maximum, float(came.max())),
         ):
-            calibration.add((truth - issued.expected) / issued.level, issued.spread, issued.offsets)
+            calibration.add((truth - issued.expected) / issued.level, issued.spread, issued.offsets, issued.prior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +167,13 @@ class SeriesForecaster:
             spread = calibration.spread(MEAN_ERROR * sd)
             floor = (self.memory.bank.cautious_level - expected) / (level * spread)
             offsets = _lifted(calibration.blended(prior, span), floor)
-            parts.append(Issued(expected, level, spread, offsets))
+            parts.append(Issued(expected, level, spread, offsets, MEAN_ERROR * sd))
         return Waiting(self.memory.minutes.end, *parts)
 
     def _expected(self, path: FloatArray, horizon: float, hold: float) -> tuple[float, float]:
         """Return the expected mean over a window and the highest expected level until its end."""
         times = np.array([0.0, 0.5 * horizon, horizon, horizon + 0.5 * hold, horizon + hold])
         levels = np.interp(times, OFFSETS, path)
-        levels = np.minimum(levels, RUNAWAY * self.memory.highest(60))
         return float(levels[2] + 2.0 * levels[3] + levels[4]) / 4.0, float(levels.max())
 
     def _doubt(self, horizon: float, hold: float, level: float) -> tuple[float, float]:
@@ -255,7 +252,8 @@ class SeriesForecaster:
         issued = self._issued(path, window, late, borrowed)
         means, peaks = issued.mean.bounds(), issued.maximum.bounds()
         now, ahead = self.memory.bank.level, float(sum(window))
-        cap = 2.0 * RUNAWAY * self.memory.highest(60)
+        # an announced event may pass what the last hour allows
+        cap = 2.0 * max(RUNAWAY * self.memory.highest(60), float(path.max()))
         if self.states.is_off(self.memory.usual):
             means = peaks = tuple(self.states.bound(q, ahead, now) for q in PROBABILITIES)
         if self.states.applies:

@@ -1,0 +1,43 @@
+"""Scores of the past: how large errors are, before and after there are enough of one's own."""
+
+import numpy as np
+import pytest
+
+from autoscaler.forecast.conformal import PROBABILITIES, Calibration
+
+NORMAL = (0.0, 1.6, 2.06, 2.9, 3.2)
+PRIOR = 0.3
+
+
+def calibrated(errors: list[float]) -> Calibration:
+    calibration = Calibration()
+    for error in errors:
+        spread = calibration.spread(PRIOR)
+        calibration.add(error, spread, calibration.blended(NORMAL, 1.0), PRIOR)
+    return calibration
+
+
+def test_without_errors_the_prior_counts() -> None:
+    assert Calibration().spread(PRIOR) == pytest.approx(PRIOR)
+    assert Calibration().blended(NORMAL, 1.0) == NORMAL
+
+
+@pytest.mark.parametrize(("size", "low", "high"), [(0.03, 0.03, 0.45), (0.3, 0.95, 1.05), (1.2, 2.0, 4.0)])
+def test_ten_errors_move_a_wrong_prior_most_of_the_way(size: float, low: float, high: float) -> None:
+    assert low <= calibrated([size, -size] * 5).spread(PRIOR) / PRIOR <= high
+
+
+def test_one_wild_error_does_not_set_the_scale() -> None:
+    assert calibrated([100.0]).fit == pytest.approx(1.0 + 3.0 / 11.0)
+
+
+def test_coverage_holds_through_a_change_of_scale() -> None:
+    draw = np.random.default_rng(1)
+    calibration = Calibration()
+    missed = []
+    for minute in range(2880):
+        spread, offsets = calibration.spread(PRIOR), calibration.blended(NORMAL, 1.0)
+        error = float(draw.normal(0.0, 0.1 if minute < 1440 else 0.4))
+        missed.append(error > offsets[PROBABILITIES.index(0.9)] * spread)
+        calibration.add(error, spread, offsets, PRIOR)
+    assert np.mean(missed[1440:]) == pytest.approx(0.1, abs=0.04)
