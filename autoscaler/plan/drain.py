@@ -79,7 +79,17 @@ class Scene:
                     pass  # no request came, so none is on its way
                 case _:
                     return None
+        longest = max((longest, *self._queues()))
         return Seconds(SETTLE + HANDOVERS * longest)
+
+    def _queues(self) -> Iterable[float]:
+        """Yield how long each prefill pod's queue takes: who waits there has no time to first token yet."""
+        for variant in self.policy.pool(Role.PREFILL):
+            workload = self.observed.fleet.get(variant.name)
+            for pod in workload.pods if isinstance(workload, Workload) else ():
+                engine = self.observed.engines.get(pod.name)
+                if engine is not None and is_present(engine.waiting) and is_present(engine.prefill_mean_s):
+                    yield engine.waiting * engine.prefill_mean_s
 
 
 @dataclass(frozen=True, slots=True)

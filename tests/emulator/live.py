@@ -186,7 +186,7 @@ class Cluster:
             if time.monotonic() - scraped > SCRAPE_S:
                 scraped = time.monotonic()
                 for pod, engine in self.traffic.engines.items():
-                    self._samples[pod].append(sample(now(), engine))
+                    self._samples[pod].append(sample(self._env.now, engine))
                 self._write()
             await asyncio.sleep(0.02)
 

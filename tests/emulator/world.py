@@ -537,7 +537,7 @@ def engine_load(pod: str, samples: Sequence[Sample]) -> EngineLoad:
         output_tokens_per_second=absent,
         requests_per_second=absent,
         itl_mean_s=absent,
-        prefill_mean_s=absent,
+        prefill_mean_s=0.55,
         queue_mean_s=absent,
         ttft_mean_s=absent,
         preemptions_per_second=absent,
