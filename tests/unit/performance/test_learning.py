@@ -16,6 +16,7 @@ from autoscaler.performance.calibrate import (
     SPEAKERS,
     Calibration,
     PrefillSample,
+    Sample,
     StepSample,
     representatives,
     samples,
@@ -237,6 +238,6 @@ def test_of_a_large_fleet_some_speak_for_all_whatever_a_sick_one_says() -> None:
 
 
 def test_a_small_fleet_speaks_for_itself() -> None:
-    few = [seen(20.0, 30_000.0), seen(5.0, 9_000.0), PrefillSample(1000.0, 1.0, 0.1)]
+    few: list[Sample] = [seen(20.0, 30_000.0), seen(5.0, 9_000.0), PrefillSample(1000.0, 1.0, 0.1)]
     assert set(representatives(few)) == set(few)
     assert representatives([]) == ()
