@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from autoscaler.domain.units import Seconds
+from autoscaler.domain.units import Instant, Seconds
 
 
 class Dialect(StrEnum):
@@ -40,6 +40,8 @@ class Function(StrEnum):
     LAST = "last"
     TIME = "timestamp"  # of the newest sample
     TRAIL = "trail"  # the aggregate itself, sampled over the window: for slopes of a sum whose members come and go
+    TIMES = "times"  # of the samples in the window, sampled over it: for what the window does not cover
+    BEFORE = "before"  # how many samples there are over the span before the fast window: who has some is not new
 
 
 class Span(StrEnum):
@@ -65,12 +67,15 @@ ROLE = "llm_d_ai_role"
 """The pod label ``llm-d.ai/role`` as a scrape configuration copies it."""
 
 BY_PROFILE = (NAMESPACE, MODEL, "target_model_name", "fairness_id", "priority")
-BY_MODEL = (NAMESPACE, MODEL)
+BY_PICKER = (NAMESPACE, MODEL, POD)
 BY_POD = (NAMESPACE, MODEL, POD, ROLE)
 SIZE_LABELS = ("num_gpu_blocks", "block_size", "kv_cache_size_tokens")
 
 TRAIL_STEP = Seconds(15.0)
 """Distance of a trail's points; Prometheus aligns them to multiples of it."""
+
+TIMES_POINTS = 20
+"""From how many points of a window its samples are looked for: an end is known to a twentieth of it."""
 
 PEAK_WINDOW = Seconds(60.0)
 
@@ -116,6 +121,22 @@ class Windows:
         """Return the length of a span."""
         return {Span.NONE: Seconds(0.0), Span.FAST: self.fast, Span.LONG: self.long, Span.PEAK: PEAK_WINDOW}[span]
 
+    def step(self, reading: "Reading") -> Seconds | None:
+        """Return the distance (whole milliseconds) of the points of a reading that has several in its window."""
+        match reading.function:
+            case Function.TRAIL:
+                return TRAIL_STEP
+            case Function.TIMES:
+                return Seconds(max(1, round(self.of(reading.span) * 1000 / TIMES_POINTS)) / 1000)
+            case _:
+                return None
+
+    def points(self, reading: "Reading", start: Instant, end: Instant) -> list[Instant]:
+        """Return the multiples of the step in a closed range, as Prometheus takes them."""
+        step = round((self.step(reading) or TRAIL_STEP) * 1000)
+        first, last = -(-round(start * 1000) // step), round(end * 1000) // step
+        return [Instant(n * step / 1000) for n in range(first, last + 1)]
+
 
 def _picker(name: str, new: str, old: str | None, reading: Reading, suffix: str = "") -> Reading:
     """Return a reading of the endpoint picker under its new and, where there is one, its old name."""
@@ -152,8 +173,19 @@ PICKER_READINGS = (
         "picker_newest",
         "request_total",
         "objective_request_total",
-        # of several pickers the one heard longest ago: a silent one takes its share of the requests with it
-        _reading(Kind.GAUGE, Side.PICKER, Function.TIME, Span.NONE, BY_MODEL, "min"),
+        _reading(Kind.GAUGE, Side.PICKER, Function.TIME, Span.NONE, BY_PICKER, "max"),
+    ),
+    _picker(
+        "picker_times",
+        "request_total",
+        "objective_request_total",
+        _reading(Kind.GAUGE, Side.PICKER, Function.TIMES, Span.FAST, BY_PICKER, "max"),
+    ),
+    _picker(
+        "picker_before",
+        "request_total",
+        "objective_request_total",
+        _reading(Kind.GAUGE, Side.PICKER, Function.BEFORE, Span.LONG, BY_PICKER, "max"),
     ),
     _picker("durations", "request_duration_seconds", "objective_request_duration_seconds", _LENGTH_SUM, "_count"),
     _picker("prompt_tokens_sum", "request_input_tokens", "objective_input_tokens", _LENGTH_SUM, "_sum"),
@@ -176,7 +208,13 @@ PICKER_READINGS = (
 
 
 def _by_pod(kind: Kind, side: Side, function: Function = Function.RATE, join: str = "sum") -> Reading:
-    span = {Function.PEAK: Span.PEAK, Function.LAST: Span.NONE, Function.TIME: Span.NONE}.get(function, Span.FAST)
+    spans = {
+        Function.PEAK: Span.PEAK,
+        Function.LAST: Span.NONE,
+        Function.TIME: Span.NONE,
+        Function.BEFORE: Span.LONG,
+    }
+    span = spans.get(function, Span.FAST)
     return _reading(kind, side, function, span, BY_POD, join)
 
 
@@ -197,6 +235,8 @@ def _waiting(reason: str, old: tuple[Series, ...]) -> Reading:
 
 ENGINE_READINGS = (
     _vllm("engine_newest", "num_requests_running", _by_pod(Kind.GAUGE, Side.BOTH, Function.TIME, "max")),
+    _vllm("engine_times", "num_requests_running", _by_pod(Kind.GAUGE, Side.BOTH, Function.TIMES, "max")),
+    _vllm("engine_before", "num_requests_running", _by_pod(Kind.GAUGE, Side.BOTH, Function.BEFORE, "max")),
     # calibration pairs the mean batch and the mean KV use of a window with the mean latency of the same window
     _vllm("running", "num_requests_running", _MEAN),
     _vllm(

@@ -10,7 +10,9 @@ from autoscaler.domain.observation import EngineLoad, Moments
 from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.observe.catalogue import NAMESPACE, POD, ROLE
+from autoscaler.observe import coverage
+from autoscaler.observe.catalogue import NAMESPACE, POD, ROLE, Windows
+from autoscaler.observe.coverage import Covered
 from autoscaler.observe.fleet import FleetView
 from autoscaler.observe.profiles import ProfileTable
 from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, ratio, slope, total
@@ -29,6 +31,9 @@ ROLE_LABELS: Mapping[str, Role] = MappingProxyType(
 
 _POINTS_TO_BELIEVE = 3
 """Points of a trail (15 s apart) through which requests must have run before a still pod is called frozen."""
+
+FIRST_SCRAPE_WITHIN = Seconds(60.0)
+"""How long after it became ready a pod may stay without a sample: it has to be discovered, then its turn comes."""
 
 _REPORTING = (PodState.READY, PodState.DRAINING)
 
@@ -52,21 +57,35 @@ class Engines:
     newest: Mapping[str, Signal[Instant]]  # by pod, also of pods that should report and do not
     partial: Mapping[str, Missing]  # by variant of which ready pods do not report
     rows: Mapping[str, Mapping[str, tuple[Row, ...]]]  # by reading, by pod
+    covered: Mapping[str, Covered]  # by pod that reports and is older than the window
+    window: Seconds
 
     @classmethod
-    def of(cls, table: ProfileTable, snapshot: Snapshot, fleet: FleetView, stale_after: Seconds) -> "Engines":
+    def of(
+        cls, table: ProfileTable, snapshot: Snapshot, fleet: FleetView, windows: Windows, stale_after: Seconds
+    ) -> "Engines":
         """Select the rows of a policy's pods: those the fleet names, else those of its model that carry a role."""
         rows = {name: _by_pod(table, snapshot.rows(name)) for name in snapshot.readings}
         members = _members(table, fleet)
         roles = _roles(table, rows["engine_newest"], members, only_members=_is_whole(fleet))
         newest = {pod: _freshness(pod, rows, snapshot, stale_after) for pod in roles}
-        partial = _partial(table, fleet, newest, snapshot.at, stale_after)
+        partial = _partial(table, fleet, newest, snapshot.at, FIRST_SCRAPE_WITHIN)
         shown = {
             pod: state
             for pod, state in newest.items()
             if pod not in members or pod in rows["engine_newest"] or members[pod].state in _REPORTING
         }
-        return cls(snapshot, roles, shown, partial, rows)
+        old = (
+            _older_than(Seconds(windows.fast + FIRST_SCRAPE_WITHIN), members, snapshot.at)
+            | rows["engine_before"].keys()
+        )
+        reporting = {
+            pod: rows["engine_newest"][pod]
+            for pod, state in shown.items()
+            if pod in old and not isinstance(state, Missing)
+        }
+        covered = coverage.of_targets(rows["engine_times"], reporting, snapshot.at, windows.fast)
+        return cls(snapshot, roles, shown, partial, rows, covered, windows.fast)
 
     def loads(self) -> dict[str, EngineLoad]:
         """Return what each pod reports."""
@@ -83,6 +102,13 @@ class Engines:
             return None
         silent = (state for state in states if isinstance(state, Missing))
         return next(silent, Missing(GapReason.ABSENT, self.snapshot.at, "no engine reports"))
+
+    def rates_gap(self, side: Callable[[Role], bool]) -> Missing | None:
+        """Return why a side's totals of rates cannot be believed: samples leave too much of the window open."""
+        if failure := self.snapshot.failure("engine_times", "engine_before"):
+            return failure
+        targets = {pod: found for pod, found in self.covered.items() if side(self.roles[pod])}
+        return coverage.gap(targets, self.snapshot.at, self.window)
 
     def on(self, side: Callable[[Role], bool], reading: str) -> list[Row]:
         """Return the rows of a reading from the pods of a side that report."""
@@ -137,6 +163,9 @@ class Engines:
         def signal(value: float | None, *readings: str) -> Signal[float]:
             return self._signal(pod, value, *readings)
 
+        def rate(value: float | None, *readings: str) -> Signal[float]:
+            return self._rates_gap_of(pod) or signal(value, *readings)
+
         def mean(part: str, whole: str) -> Signal[float]:
             return signal(ratio(total(rows[part]), _count(rows[whole])), part, whole)
 
@@ -147,17 +176,25 @@ class Engines:
             deferred=signal(total(rows["waiting_deferred"]), "waiting_deferred"),
             kv_use_ratio=signal(total(rows["kv_use"]), "kv_use"),
             kv_capacity_tokens=signal(_capacity(rows["kv_size"]), "kv_size"),
-            prompt_tokens_per_second=signal(total(rows["prompts"]), "prompts"),
-            computed_prompt_tokens_per_second=signal(_computed(rows), "prompt_sources", "prompts", "prefix_hits"),
-            output_tokens_per_second=signal(total(rows["generated"]), "generated"),
-            requests_per_second=signal(total(rows["finished"]), "finished"),
+            prompt_tokens_per_second=rate(total(rows["prompts"]), "prompts"),
+            computed_prompt_tokens_per_second=rate(_computed(rows), "prompt_sources", "prompts", "prefix_hits"),
+            output_tokens_per_second=rate(total(rows["generated"]), "generated"),
+            requests_per_second=rate(total(rows["finished"]), "finished"),
             itl_mean_s=mean("engine_itl_sum", "engine_itl_bucket"),
             prefill_mean_s=mean("prefill_time_sum", "prefill_time_count"),
             queue_mean_s=mean("queue_time_sum", "queue_time_count"),
             ttft_mean_s=mean("engine_ttft_sum", "engine_ttft_bucket"),
-            preemptions_per_second=signal(total(rows["preemptions"]), "preemptions"),
+            preemptions_per_second=rate(total(rows["preemptions"]), "preemptions"),
             newest_sample=self.newest[pod],
         )
+
+    def _rates_gap_of(self, pod: str) -> Missing | None:
+        """Return why a pod's rates cannot be believed, if it reports at all (what is over what is, still can)."""
+        if isinstance(self.newest[pod], Missing):
+            return None
+        if failure := self.snapshot.failure("engine_times", "engine_before"):
+            return failure
+        return coverage.gap({pod: self.covered[pod]}, self.snapshot.at, self.window) if pod in self.covered else None
 
     def _signal(self, pod: str, value: float | None, *readings: str) -> Signal[float]:
         """Return a value of a pod; a pod that is silent, or a query that failed, explains itself instead."""
@@ -184,6 +221,11 @@ def _members(table: ProfileTable, fleet: FleetView) -> dict[str, Pod]:
     return {pod.name: pod for workload in workloads for pod in workload.pods if pod.variant in known}
 
 
+def _older_than(age: Seconds, members: Mapping[str, Pod], at: Instant) -> set[str]:
+    """Return the pods that have been ready for longer than an age."""
+    return {name for name, pod in members.items() if pod.ready_since is not None and at - pod.ready_since > age}
+
+
 def _is_whole(fleet: FleetView) -> bool:
     """Tell whether the fleet names every pod: then any other pod in the metrics is gone, or not of this policy."""
     return (
@@ -201,7 +243,7 @@ def _roles(
     if only_members:
         return roles
     single = {variant.role for variant in table.policy.variants}
-    for pod, rows in newest.items():
+    for pod, rows in sorted(newest.items()):
         if pod in roles or not any(table.owns(row) for row in rows):
             continue
         label = rows[0].labels.get(ROLE, "")

@@ -9,10 +9,11 @@ from autoscaler.domain.policy import MetricsSource, SLOPolicy
 from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import GapReason, Missing, Signal, combined, mapped
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.observe.catalogue import PICKER_READINGS, Windows
+from autoscaler.observe import coverage
+from autoscaler.observe.catalogue import PICKER_READINGS, POD, Windows
 from autoscaler.observe.engines import Engines, decodes, prefills
 from autoscaler.observe.profiles import ProfileTable
-from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, ratio, slope, total
+from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, grouped, ratio, slope, total
 
 USAGE_RATIO = (0.9, 1.05)
 """Token observations per finished response between which the picker's token histograms can be believed.
@@ -95,7 +96,9 @@ class Loads:
             # nothing tells requests apart: they all count as the default's
             everything = self._engine_total()
             return everything if profile == self._table.default else mapped(everything, lambda _: 0.0)
-        if gap := self._picker_gap("requests", "flow_arrivals", "flow_queue") or self._contradiction():
+        if gap := self._picker_gap("requests", "flow_arrivals", "flow_queue") or self._rates_gap():
+            return gap
+        if gap := self._contradiction():
             return gap
         if self._owned["flow_arrivals"]:  # requests queue in the picker before they count as dispatched
             left = math.fsum(row.value for row in self._split["flow_arrivals"][profile])
@@ -107,6 +110,8 @@ class Loads:
         readings = ("engine_newest", "finished", "running_trail", "waiting_trail")
         if gap := self._snapshot.failure(*readings) or self._engines.gap(prefills, self._variants):
             return gap
+        if gap := self._engines.rates_gap(prefills):
+            return gap
         return as_signal(self._engines.offered(), self._snapshot.at, "finished requests of the engines")
 
     def _picker_gap(self, *readings: str) -> Missing | None:
@@ -114,7 +119,9 @@ class Loads:
         at = self._snapshot.at
         if failure := self._snapshot.failure("picker_newest", *readings):
             return failure
-        newest = min((row.value for row in self._owned["picker_newest"]), default=None)
+        # of several pickers the one heard longest ago: a silent one takes its share of the requests with it
+        by_picker = grouped(self._owned["picker_newest"], (POD,)).values()
+        newest = min((max(row.value for row in rows) for rows in by_picker), default=None)
         if newest is None:
             return Missing(GapReason.ABSENT, at, f"no picker series of {self._policy.model} at present")
         if at - newest > self._stale_after:
@@ -122,6 +129,24 @@ class Loads:
         if not self._owned["requests"]:
             return Missing(GapReason.ABSENT, at, "the picker has been seen only once so far")
         return None
+
+    def _rates_gap(self) -> Missing | None:
+        """Return why the picker's rates cannot be believed: samples leave too much of the window open.
+
+        A picker without samples before the window is new, and counts from 0. One that seems new beside engines that
+        are not is none: nobody scraped.
+        """
+        if failure := self._snapshot.failure("picker_times", "picker_before"):
+            return failure
+        times, now, before = (
+            {pod: rows for (pod,), rows in grouped(self._owned[name], (POD,)).items()}
+            for name in ("picker_times", "picker_newest", "picker_before")
+        )
+        at, window = self._snapshot.at, self._windows.fast
+        targets = coverage.of_targets(times, now, at, window)
+        if targets.keys().isdisjoint(before) and coverage.gap(targets, at, window):
+            return self._engines.rates_gap(lambda _: True)
+        return coverage.gap({pod: found for pod, found in targets.items() if pod in before}, at, window)
 
     def _contradiction(self) -> Missing | None:
         """Return a gap where engines finish more than the picker sent and they held: it does not see all traffic."""

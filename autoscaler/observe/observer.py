@@ -53,13 +53,12 @@ class PastMetrics(MetricsSource, Protocol):
 class Join:
     """Turns a snapshot and the fleet into an Observation. Remembers only since when each signal has been missing."""
 
-    def __init__(self, policies: Sequence[SLOPolicy], windows: Windows, stale_after: Seconds) -> None:
+    def __init__(self, policies: Sequence[SLOPolicy], windows: Windows) -> None:
         """Take the policies to observe.
 
         Raises:
             InputError: a policy has no default profile.
         """
-        self._stale_after = stale_after
         self.follow(policies, windows)
         self._good: dict[tuple[str, str], Instant] = {}  # last look at which a signal was there
         self._first: dict[tuple[str, str], Instant] = {}  # first look at a signal that never was
@@ -73,6 +72,7 @@ class Join:
         """
         self._tables = tuple(ProfileTable(policy) for policy in policies)
         self._windows = windows
+        self._stale_after = stale_after(windows)
 
     def observation(
         self, snapshot: Snapshot, fleets: Mapping[str, FleetView] | Missing, gaps: Sequence[Gap] = ()
@@ -93,7 +93,7 @@ class Join:
         return Observation(snapshot.at, MappingProxyType(models), tuple(found))
 
     def _model(self, table: ProfileTable, snapshot: Snapshot, fleet: FleetView) -> tuple[ModelObservation, Engines]:
-        engines = Engines.of(table, snapshot, fleet, self._stale_after)
+        engines = Engines.of(table, snapshot, fleet, self._windows, self._stale_after)
         loads = Loads(table, snapshot, engines, self._windows, self._stale_after)
         key = table.policy.key
         model = ModelObservation(
@@ -128,18 +128,11 @@ class Join:
 class ClusterObserver:
     """Observes the world for the loop: metrics from one source, the fleet from another."""
 
-    def __init__(
-        self,
-        policies: Sequence[SLOPolicy],
-        metrics: MetricsSource,
-        fleet: FleetSource,
-        *,
-        stale_after: Seconds = STALE_AFTER,
-    ) -> None:
-        """Join two sources for some policies. ``stale_after``: the age from which a sample is not acted on."""
+    def __init__(self, policies: Sequence[SLOPolicy], metrics: MetricsSource, fleet: FleetSource) -> None:
+        """Join two sources for some policies."""
         self._metrics = metrics
         self._fleet = fleet
-        self._join = Join(policies, metrics.windows, stale_after)
+        self._join = Join(policies, metrics.windows)
 
     def follow(self, policies: Sequence[SLOPolicy], metrics: MetricsSource) -> None:
         """Observe these policies from now on, through a source that reads their series."""
@@ -173,13 +166,10 @@ class ClusterObserver:
 class PrometheusHistory:
     """What was observable in the past, without the fleet: the controller's memory across restarts."""
 
-    def __init__(
-        self, policies: Sequence[SLOPolicy], metrics: PastMetrics, *, stale_after: Seconds = STALE_AFTER
-    ) -> None:
+    def __init__(self, policies: Sequence[SLOPolicy], metrics: PastMetrics) -> None:
         """Read the past of some policies."""
         self._policies = tuple(policies)
         self._metrics = metrics
-        self._stale_after = stale_after
 
     async def past(self, start: Instant, end: Instant, step: Seconds) -> AsyncIterator[Observation]:
         """Yield what would have been observed at start, start + step, ..., at most ``end``.
@@ -187,7 +177,7 @@ class PrometheusHistory:
         Raises:
             ObservationError: the source does not answer.
         """
-        join = Join(self._policies, self._metrics.windows, self._stale_after)
+        join = Join(self._policies, self._metrics.windows)
         async for snapshot in self._metrics.read_range(start, end, step):
             unknown = Missing(GapReason.ABSENT, snapshot.at, "the past of the fleet is not recorded")
             yield join.observation(snapshot, unknown)
@@ -209,6 +199,11 @@ def windows_for(interval: Seconds | None, defaults: Windows | None = None) -> Wi
     if interval is None:
         return chosen
     return Windows(Seconds(max(chosen.fast, SCRAPES_IN_WINDOW * interval)), Seconds(max(chosen.long, 20 * interval)))
+
+
+def stale_after(windows: Windows) -> Seconds:
+    """Return the age from which a sample is not acted on: a window, which holds four scrapes, at most 60 s."""
+    return Seconds(min(STALE_AFTER, windows.fast))
 
 
 def _view(policy: SLOPolicy, fleets: Mapping[str, FleetView] | Missing) -> FleetView:

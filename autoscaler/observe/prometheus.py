@@ -20,11 +20,12 @@ from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError
 from autoscaler.observe import catalogue, promql
-from autoscaler.observe.catalogue import TRAIL_STEP, Function, Reading, Windows
+from autoscaler.observe.catalogue import Reading, Windows
 from autoscaler.observe.connection import Connection, TooLargeError, credentials, session
 from autoscaler.observe.samples import Row, Snapshot
 
 _STATUS = re.compile(r"HTTP Status Code (\d+)")
+MOST_POINTS = 10_000
 _WHOLE_SOURCE = frozenset({401, 403, 404, 408, 429})
 """Client errors that concern every query alike; any other is about one query (too many samples, a bad expression)."""
 
@@ -69,10 +70,16 @@ class PrometheusSource:
             ObservationError: as ``read``.
         """
         count = math.floor((end - start) / step + 1e-9) + 1
-        for first in range(0, count, chunk):
-            moments = [Instant(start + n * step) for n in range(first, min(first + chunk, count))]
+        moments_each = min(chunk, self._most_moments(step))
+        for first in range(0, count, moments_each):
+            moments = [Instant(start + n * step) for n in range(first, min(first + moments_each, count))]
             for snapshot in await self._past(moments, step):
                 yield snapshot
+
+    def _most_moments(self, step: Seconds) -> int:
+        """Return how many moments one query may span: Prometheus refuses series of more than 11,000 points."""
+        finest = min(own for reading in self.readings.values() if (own := self.windows.step(reading)) is not None)
+        return max(1, math.floor((MOST_POINTS * finest - self.windows.fast) / step))
 
     async def present(self, names: Sequence[str], now: Instant) -> tuple[Row, ...] | Missing:
         """Return the series of these names that are there now, of every namespace, each with all its labels.
@@ -102,9 +109,10 @@ class PrometheusSource:
 
     def _range_query(self, reading: Reading, moments: Sequence[Instant], step: Seconds) -> tuple[str, dict[str, str]]:
         start, end = moments[0], moments[-1]
-        if reading.function is Function.TRAIL:  # its own points, from which each moment takes those of its window
-            start = Instant(math.ceil((start - self.windows.of(reading.span)) / TRAIL_STEP) * TRAIL_STEP)
-            step = TRAIL_STEP
+        own = self.windows.step(reading)
+        if own is not None:  # its own points, from which each moment takes those of its window
+            reach = self.windows.of(reading.span)
+            start, step = self.windows.points(reading, Instant(start - reach), Instant(start + own))[0], own
         window = {"start": _stamp(start), "end": _stamp(max(start, end)), "step": f"{step:.3f}"}
         return promql.members(reading, self.windows, self._matchers), window
 
@@ -113,7 +121,8 @@ class PrometheusSource:
         picked = {}
         for name, rows in past.items():
             reading = self.readings[name]
-            reach = self.windows.of(reading.span) if reading.function is Function.TRAIL else Seconds(0.0)
+            several = self.windows.step(reading) is not None
+            reach = self.windows.of(reading.span) if several else Seconds(0.0)
             picked[name] = rows.within(moment, reach)
         return Snapshot(moment, MappingProxyType(picked))
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
-from autoscaler.observe.catalogue import MODEL, NAMESPACE, TRAIL_STEP, Function, Reading, Series, Windows
+from autoscaler.observe.catalogue import MODEL, NAMESPACE, Function, Reading, Series, Windows
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -48,8 +48,8 @@ def quoted(text: str) -> str:
 def instant(reading: Reading, windows: Windows, matchers: Sequence[str]) -> str:
     """Return the expression of a reading at one moment."""
     expression = members(reading, windows, matchers)
-    if reading.function is Function.TRAIL:
-        return f"({expression})[{_duration(windows.of(reading.span))}:{_duration(TRAIL_STEP)}]"
+    if (step := windows.step(reading)) is not None:
+        return f"({expression})[{_duration(windows.of(reading.span))}:{_duration(step)}]"
     return expression
 
 
@@ -70,8 +70,11 @@ def _applied(reading: Reading, series: Series, windows: Windows, matchers: Seque
     match reading.function:
         case Function.LAST | Function.TRAIL:
             return selector
-        case Function.TIME:
+        case Function.TIME | Function.TIMES:
             return f"timestamp({selector})"
+        case Function.BEFORE:
+            span, offset = _duration(windows.of(reading.span)), _duration(windows.fast)
+            return f"count_over_time({selector}[{span}] offset {offset})"
         case Function.RATE | Function.AVERAGE | Function.PEAK:
             return f"{reading.function}({selector}[{_duration(windows.of(reading.span))}])"
 

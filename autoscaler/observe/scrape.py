@@ -78,7 +78,7 @@ class MemorySource:
         self._tracks: dict[str, dict[Labels, Track]] = {}
         self._seen: dict[str, _Seen] = {}
         self._heads: dict[str, Heads] = {}
-        self._keep = Seconds(max(windows.fast, windows.long, LOOKBACK) + TRAIL_STEP)
+        self._keep = Seconds(max(windows.fast + windows.long, LOOKBACK) + TRAIL_STEP)
 
     def add(self, at: Instant, target: Target, exposition: str) -> None:
         """Take in one scrape.
@@ -139,10 +139,8 @@ class MemorySource:
         """Yield the rows of one reading; moments are whole milliseconds, as Prometheus takes them."""
         now = Instant(round(now, 3))
         moments = [now]
-        if reading.function is Function.TRAIL:
-            window = self.windows.of(reading.span)
-            first = math.ceil((now - window) / TRAIL_STEP)
-            moments = [Instant(n * TRAIL_STEP) for n in range(first, math.floor(now / TRAIL_STEP) + 1)]
+        if self.windows.step(reading) is not None:
+            moments = self.windows.points(reading, Instant(now - self.windows.of(reading.span)), now)
         for moment in moments:
             yield from self._evaluate_once(reading, moment)
 
@@ -185,7 +183,9 @@ class MemorySource:
                 return track.peak(now, window)
             case Function.LAST | Function.TRAIL:
                 return found[1] if (found := track.last(now)) else None
-            case Function.TIME:
+            case Function.BEFORE:
+                return track.count(Instant(now - self.windows.fast), window)
+            case Function.TIME | Function.TIMES:
                 return found[0] if (found := track.last(now)) else None
 
     def _selected(self, series: Series, labels: Mapping[str, str]) -> bool:

@@ -63,6 +63,11 @@ class Track:
             return None
         return Instant(self._times[index]), self._values[index]
 
+    def count(self, at: Instant, window: Seconds) -> float | None:
+        """Return the number of samples in the window; None without any."""
+        low, high = self._range(at, window)
+        return float(high - low) if high > low else None
+
     def average(self, at: Instant, window: Seconds) -> float | None:
         """Return the mean of the samples in the window."""
         low, high = self._range(at, window)

@@ -12,7 +12,7 @@ from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.observe.catalogue import ENGINE, MODEL, NAMESPACE, POD, ROLE
 from autoscaler.observe.doctor.findings import Check, Finding, MetricsLook, Seen, Series, listed
 from autoscaler.observe.engines import ROLE_LABELS
-from autoscaler.observe.observer import SCRAPES_IN_WINDOW, STALE_AFTER
+from autoscaler.observe.observer import SCRAPES_IN_WINDOW, stale_after
 
 ENGINES = ("vllm:num_requests_running",)
 ENGINES_OLD = ("vllm:gpu_cache_usage_perc",)
@@ -211,7 +211,7 @@ def freshness(policy: SLOPolicy, look: MetricsLook) -> Seen:
         found.append(
             Finding("picker", stale[0].detail, "is a replica of the picker down? see Prometheus' targets page")
         )
-    return Seen(f"age of the newest samples; older than {STALE_AFTER:.0f} s is not acted on", found)
+    return Seen(f"age of the newest samples; older than {stale_after(look.windows):.0f} s is not acted on", found)
 
 
 def scrape_interval(policy: SLOPolicy, look: MetricsLook) -> Seen:

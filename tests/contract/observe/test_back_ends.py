@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.domain.observation import Observation
+from autoscaler.domain.signal import is_present
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.connection import Connection
@@ -20,9 +21,17 @@ POLICIES = (observing.policy(*observing.BY_FAIRNESS),)
 WINDOWS = Windows(fast=Seconds(30.0), long=Seconds(300.0))
 
 
-@pytest.fixture(scope="module")
-def recording() -> Recording:
-    return load_recording(observing.RECORDING)
+OUTAGE = (100.0, 145.0)
+"""Seconds of the recording, under load, without a scrape in the second run: longer than the window."""
+
+
+@pytest.fixture(scope="module", params=["whole", "with an outage"])
+def recording(request: pytest.FixtureRequest) -> Recording:
+    whole = load_recording(observing.RECORDING)
+    if request.param == "whole":
+        return whole
+    first, last = (whole.start + moment for moment in OUTAGE)
+    return Recording.of(scrape for scrape in whole.scrapes if not first < scrape.at < last)
 
 
 def moments(recording: Recording) -> list[Instant]:
@@ -52,6 +61,17 @@ def test_both_back_ends_see_the_same_on_the_whole_recording(
         d for a, b in zip(from_memory, from_prometheus, strict=True) for d in observing.differences(a, b, f"{a.at}")
     ]
     assert not found, "\n".join(found[:20])
+    check_blind_around_an_outage(recording, from_memory)
+
+
+def check_blind_around_an_outage(recording: Recording, seen: list[Observation]) -> None:
+    """Check that a rate is known in no window of which an outage took more than a few scrapes."""
+    begin, end = (recording.start + moment for moment in OUTAGE)
+    gapped = not any(begin < scrape.at < end for scrape in recording.scrapes)
+    around = [each for each in seen if begin + 5.0 < each.at < end + WINDOWS.fast - 5.0]
+    known = [is_present(each.models[POLICIES[0].key].loads["rag"].requests_per_second) for each in around]
+    assert known == [not gapped] * len(known)
+    assert len(known) > 10
 
 
 @pytest.mark.slow

@@ -311,3 +311,98 @@ def test_gauges_of_the_picker_that_freeze_are_not_read() -> None:
     assert not [
         word for word in ("average_", "inflight_", "ready_", "attempts_total", "prefix_cache_queries") if word in names
     ]
+
+
+def with_outage(pages: Pages, begin: float, end: float) -> Pages:
+    """Return pages that do not answer between two moments (s after the start)."""
+
+    def gapped(page: Page) -> Page:
+        return lambda seconds: None if begin < seconds < end else page(seconds)
+
+    return {page: gapped(text) for page, text in pages.items()}
+
+
+def rates_at(pages: Mapping[Target, Page], *moments: float, policy: SLOPolicy = POLICY) -> list[object]:
+    """Return the requests/s of the first profile some seconds after the start."""
+    profile = policy.profiles[0].name
+    seen = (look(pages, at=1000.0 + moment, policy=policy) for moment in moments)
+    return [each.models[policy.key].loads[profile].requests_per_second for each in seen]
+
+
+@pytest.mark.parametrize(
+    ("policy", "truth"),
+    [
+        pytest.param(POLICY, 3.0, id="counted by the picker"),
+        pytest.param(observing.policy(metrics=observing.metrics("vllm")), 4.5, id="counted by the engines"),
+    ],
+)
+def test_behind_an_outage_the_load_is_missing_until_a_window_is_whole(policy: SLOPolicy, truth: float) -> None:
+    """At 300 s samples come again; over 60 s a rate would read a twelfth, a fourth, a half of the truth."""
+    pages = with_outage({**picker(RATES), **engines()}, 200.0, 300.0)
+    *early, late = rates_at(pages, 305.0, 315.0, 330.0, 345.0, 360.0, policy=policy)
+    assert [reason(rate) for rate in early] == [GapReason.PARTIAL] * 4
+    assert late == pytest.approx(truth)
+
+
+def test_per_pod_rates_behind_an_outage_are_missing_and_what_is_a_ratio_is_not() -> None:
+    engine = model(look(with_outage({**picker(RATES), **engines()}, 200.0, 300.0), at=1330.0)).engines["p0"]
+    for rate in (engine.prompt_tokens_per_second, engine.requests_per_second, engine.computed_prompt_tokens_per_second):
+        assert reason(rate) is GapReason.PARTIAL
+    assert known(engine.prefill_mean_s, -1.0) == pytest.approx(0.3)
+    assert known(engine.running, -1.0) == 4.0
+
+
+def test_when_scrapes_stop_the_load_is_stale_before_it_reads_low() -> None:
+    """The last samples are of 400 s; Prometheus' rate over 60 s would say 3.0, 2.6, 1.9."""
+    pages = {**picker(RATES), **engines()}
+    fresh, *later = rates_at(pages, 404.0, 415.0, 430.0, 455.0)
+    assert fresh == pytest.approx(3.0)
+    assert [reason(rate) for rate in later] == [GapReason.STALE] * 3
+
+
+def test_an_outage_longer_than_anything_remembered_is_told_by_the_age_of_the_pods() -> None:
+    """A picker without samples before the window might be new; ready pods that nobody scraped either tell otherwise."""
+    pages = {page: (lambda s, text=text: text(s) if s >= 380.0 else None) for page, text in picker(RATES).items()}
+    pages |= {page: (lambda s, text=text: text(s) if s >= 380.0 else None) for page, text in engines().items()}
+    (rate,) = rates_at(pages, 400.0)
+    assert reason(rate) is GapReason.PARTIAL
+
+
+def test_a_picker_that_is_new_counts_from_its_begin() -> None:
+    def started(seconds: float) -> str | None:
+        return observing.picker(seconds - 380.0, RATES) if seconds >= 380.0 else None
+
+    (rate,) = rates_at({target("epp-0"): started, **engines(rate=1.5)}, 400.0)
+    assert known(rate, -1.0) == pytest.approx(1.0, rel=0.15)  # 20 of 60 s
+
+
+def test_a_pod_that_is_new_does_not_blind_the_others() -> None:
+    def started(seconds: float) -> str | None:
+        return observing.engine(seconds - 380.0, Role.PREFILL, 4.5) if seconds >= 380.0 else None
+
+    fleet = observing.Fleet(
+        POLICY.key,
+        {
+            "prefill": (*observing.pods("prefill", "p0"), *observing.pods("prefill", "p1", since=1378.0)),
+            "decode": observing.pods("decode", "d0"),
+        },
+    )
+    policy = observing.policy(metrics=observing.metrics("vllm"))
+    seen = look({**engines(), target("p1", "prefill"): started}, fleet=fleet, policy=policy).models[policy.key]
+    assert is_present(seen.loads["default"].requests_per_second)
+    assert is_present(seen.engines["p1"].requests_per_second)
+
+
+def test_a_pod_that_missed_scrapes_among_many_takes_away_its_own_rates_only() -> None:
+    many = {target(f"p{n}", "prefill"): page for n in range(9) for page in [engines()[target("p0", "prefill")]]}
+    missed = with_outage({target("p9", "prefill"): many[target("p0", "prefill")]}, 330.0, 375.0)
+    names = [f"p{n}" for n in range(10)]
+    fleet = observing.Fleet(
+        POLICY.key, {"prefill": observing.pods("prefill", *names), "decode": observing.pods("decode", "d0")}
+    )
+    policy = observing.policy(metrics=observing.metrics("vllm"))
+    decode = {target("d0", "decode"): engines()[target("d0", "decode")]}
+    seen = look({**many, **missed, **decode}, fleet=fleet, policy=policy).models[policy.key]
+    assert known(seen.loads["default"].requests_per_second, -1.0) == pytest.approx(45.0, rel=0.1)
+    assert reason(seen.engines["p9"].requests_per_second) is GapReason.PARTIAL
+    assert is_present(seen.engines["p0"].requests_per_second)
