@@ -34,9 +34,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SCENARIOS = ROOT / "examples" / "scenarios"
 PAGE = ROOT / "docs" / "reference" / "planner.md"
 TUNNEL = ("rag-burst", "wva-bursty", "pd-ramp-2048-2048", "pd-ramp-8192-256", "pd-ramp-256-8192")
+ORACLE = "informed-oracle"
 PEERS = ("static", "hpa", "keda-token-aware")
 PERIOD = Seconds(15.0)
 PROMISE = 0.99
+_AT = {True: "", False: "at an attainment below the promise: no comparison"}
 
 
 @dataclass(frozen=True)
@@ -67,33 +69,52 @@ QUICK = Effort(("rag-burst",), (60.0,), 1, 3, (("mix40", 60.0),))
 FULL = Effort(TUNNEL, (60.0, 180.0, 300.0), 3, 8, tuple((s, t) for s in cells.SCENARIOS for t in cells.STARTUPS))
 
 
-def tunnel(effort: Effort) -> dict[str, Comparison]:
+@dataclass(frozen=True)
+class Flights:
+    """One scenario: as shipped, beside the bound and an oracle; and every policy over the settings of its knob."""
+
+    shipped: Comparison
+    tuned: Comparison
+
+
+def tunnel(effort: Effort) -> dict[str, Flights]:
     """Fly ours and the peers through every scenario."""
-    sweep = Sweep(("ours", *PEERS), effort.startups_s, effort.seeds, effort.settings)
-    return {name: compare(_scene(name), sweep, workers=1) for name in effort.scenarios}
+    shipped = Sweep(("ours", ORACLE), effort.startups_s, effort.seeds)
+    tuned = Sweep(("ours", *PEERS), effort.startups_s, effort.seeds, effort.settings)
+    return {
+        name: Flights(compare(_scene(name), shipped, workers=1), compare(_scene(name), tuned, bounded=False, workers=1))
+        for name in effort.scenarios
+    }
 
 
 def _scene(name: str) -> Scene:
     return scene_of_scenario(read_scenario(SCENARIOS / f"{name}.yaml"))
 
 
-def of_tunnel(found: Mapping[str, Comparison]) -> list[Line]:
+def of_tunnel(flights: Mapping[str, Flights]) -> list[Line]:
     """Return the lines on our own tunnel."""
-    shipped = [s for comparison in found.values() for s in comparison.settings() if (s.policy, s.knob) == ("ours", 1.0)]
-    worst = min(min(setting.attainment_by_profile.values()) for setting in shipped)
-    ratios = [
-        setting.cost.mean / comparison.bounds[setting.startup_s].cost
-        for comparison in found.values()
-        for setting in comparison.settings()
-        if (setting.policy, setting.knob) == ("ours", 1.0)
-    ]
+    shipped, tuned = [f.shipped for f in flights.values()], {name: f.tuned for name, f in flights.items()}
+    worst = {
+        policy: min(min(s.attainment_by_profile.values()) for c in shipped for s in c.settings() if s.policy == policy)
+        for policy in ("ours", ORACLE)
+    }
+    ratio = geometric_mean(
+        [
+            setting.cost.mean / comparison.bounds[setting.startup_s].cost
+            for comparison in shipped
+            for setting in comparison.settings()
+            if setting.policy == "ours"
+        ]
+    )
+    reached = worst["ours"] >= PROMISE
     return [
-        Line("tunnel-attainment-worst-profile", worst, "share", ">= 0.99", ">= 0.995", worst >= PROMISE),
+        Line("tunnel-attainment-worst-profile", worst["ours"], "share", ">= 0.99", ">= 0.995", reached),
+        Line("tunnel-attainment-worst-profile-informed-oracle", worst[ORACLE], "share"),
         Line(
-            "tunnel-cost-over-bound", geometric_mean(ratios), "x", "<= 1.35", "<= 1.25", geometric_mean(ratios) <= 1.35
+            "tunnel-cost-over-bound", ratio, "x", "<= 1.35", "<= 1.25", ratio <= 1.35 if reached else None, _AT[reached]
         ),
-        *(_against(found, peer) for peer in PEERS),
-        _reversals(found),
+        *(_against(tuned, peer) for peer in PEERS),
+        _reversals(tuned),
     ]
 
 
@@ -146,7 +167,15 @@ def of_referee(effort: Effort) -> list[Line]:
     ]  # fmt: skip
     return [
         Line("referee-attainment-worst-profile", worst, "share", ">= 0.99", "", worst >= PROMISE, why),
-        Line("referee-gpu-hours-over-clairvoyant", ratio, "x", "<= 1.25", "<= 1.15", ratio <= 1.25, why),
+        Line(
+            "referee-gpu-hours-over-clairvoyant",
+            ratio,
+            "x",
+            "<= 1.25",
+            "<= 1.15",
+            ratio <= 1.25 if worst >= PROMISE else None,
+            why if worst >= PROMISE else _AT[False],
+        ),
         _over_dynamo(found),
         *each,
     ]
@@ -192,9 +221,6 @@ def of_others() -> list[Line]:
     """Return the lines that other commands measure, or nobody yet."""
     return [
         Line("tunnel-cost-over-bound-smooth", None, "x", "", "<= 1.10", None, "no scenario of a smooth day is shipped"),
-        Line(
-            "informed-oracle-attainment", None, "share", "", "", None, "autoscaler backtest --against informed-oracle"
-        ),
         Line("three-variants-cost", None, "x", "<= 0.90", "<= 0.80", None, "needs a scene of three accelerators"),
         Line(
             "constants-to-calibrate-by-hand", None, "", "0", "", None, "a property of the policy schema; nothing runs"
@@ -213,7 +239,7 @@ def _decision_time() -> Line:
 
 TEXT = """# The planner against its targets
 
-Made by `make bench-planner{args}` (`python -m benchmarks.planner{args}`); not by hand. Tunnel: {scenarios} of
+Made by `make bench-planner{args}` (`python -m benchmarks.planner{option}`); not by hand. Tunnel: {scenarios} of
 `examples/scenarios`, start-up {startups} s, {seeds} seed(s), {settings} setting(s) of every knob; a peer's cheapest
 setting is chosen in hindsight. Referee: NVIDIA's simulator and its references (`benchmarks/referee`). `without-`: the
 same flight without one part of the planner, difference of the worst profile's attainment, cost relative to the whole.
@@ -262,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     PAGE.write_text(
         TEXT.format(
             args=" ARGS=--quick" if wanted.quick else "",
+            option=" --quick" if wanted.quick else "",
             scenarios=", ".join(effort.scenarios),
             startups=", ".join(f"{s:g}" for s in effort.startups_s),
             seeds=effort.seeds,
