@@ -5,8 +5,7 @@ by the forward passes that the engines report. The referee's own table is never 
 """
 
 import math
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +30,8 @@ POLICY = "referee/model"
 ROLES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
 LENGTH_MEMORY_S = 600.0
 UNKNOWN = Instant(0.0)
+ALONE_ERROR = 0.1  # of what is known of the unloaded TTFT, relative
+RESOLVED = 0.003  # share of misses that an estimate has to tell from none
 RARE = 1e-6  # requests per second: the one pass that is reported teaches as a prompt that came alone
 
 
@@ -44,6 +45,7 @@ class Lengths:
     ticks: float = 0.0
 
     def add(self, number: int, total: float, dt: float) -> None:
+        """Take in ``number`` lengths with their sum, seen within the last ``dt`` seconds."""
         keep = math.exp(-dt / LENGTH_MEMORY_S)
         self.count, self.total = self.count * keep, self.total * keep
         self.scatter, self.ticks = self.scatter * keep, self.ticks * keep
@@ -55,6 +57,7 @@ class Lengths:
         self.count, self.total = self.count + number, self.total + total
 
     def moments(self, at: Instant) -> Signal[Moments]:
+        """Return mean and mean square; before five ticks as of an exponential distribution."""
         if self.count <= 0:
             return Missing(GapReason.ABSENT, at)
         mean = self.total / self.count
@@ -73,18 +76,23 @@ class Served:
 
     slo: Mapping[str, SLO]
     alone_s: Mapping[str, float]  # unloaded TTFT by profile
+    mean_alone_s: float  # of the mix
     mean_wait_s: float | None  # beyond that, over the last minute
     mean_itl_s: float | None
     count: float
 
     def ttft(self, profile: str, at: Instant) -> Signal[Latency]:
+        """Return the TTFT of a profile; Missing where the means cannot tell its misses from none."""
         if self.mean_wait_s is None:
             return Missing(GapReason.NOT_A_NUMBER, at)
         room = max(1e-3, self.slo[profile].ttft - self.alone_s[profile])
+        if (ALONE_ERROR * self.mean_alone_s / room) ** 2 > RESOLVED:
+            return Missing(GapReason.INCONSISTENT, at, "means over all profiles do not tell the misses of this one")
         late = min(1.0, max(0.0, self.mean_wait_s) / room) ** 2
         return _latency(self.mean_wait_s, 1.0 - late, self.count)
 
     def itl(self, profile: str, at: Instant) -> Signal[Latency]:
+        """Return the ITL of a profile."""
         if not self.mean_itl_s:
             return Missing(GapReason.NOT_A_NUMBER, at)
         return _latency(self.mean_itl_s, float(ndtr((self.slo[profile].itl / self.mean_itl_s - 1.0) / 0.1)), self.count)
@@ -104,10 +112,11 @@ class ProfileCounts:
     def load(
         self, profile: str, counts: Mapping[str, int], dt: float, at: Instant, fresh: float, served: Served
     ) -> ProfileLoad:
+        """Return the load of a profile: offered rates, lengths seen so far, and how requests were served."""
         self.input.add(counts["requests"], counts["input_tokens"], dt)
         self.output.add(counts.get("completed", 0), counts.get("output_tokens", 0), dt)
         rate, prompt = counts["requests"] / dt, counts["input_tokens"] / dt
-        output, absent = self.output.moments(at), Missing(GapReason.ABSENT, at)
+        output = self.output.moments(at)
         return ProfileLoad(
             profile=profile,
             requests_per_second=rate,
@@ -126,12 +135,14 @@ class RefereePolicy:
     """Translates between the referee and a Decider."""
 
     def __init__(self, scenario: Any) -> None:  # noqa: ANN401 - the referee's Scenario, of a package that has no types
+        """Begin with what the scenario announces: promises, bounds, prices, and what data sheets say."""
         self.policy = slo_policy(scenario)
         self.decider = Decider([self.policy], {POLICY: priors(scenario)}, period=Seconds(TICK_MS / 1000))
         self.kv_tokens = float(scenario.engine["num_gpu_blocks"] * scenario.engine["block_size"])
         self.counts = {name: ProfileCounts() for name in scenario.slo}
         self.hit_rate = 0.0
         self.waited, self.waiters = 0.0, 0.0  # seconds, requests
+        self.mean_alone_s = 0.0
         self.seen: dict[str, Instant] = {}
         self.served: dict[str, Instant] = {}
 
@@ -185,6 +196,7 @@ class RefereePolicy:
         return Served(
             slo={profile.name: profile.slo for profile in self.policy.profiles},
             alone_s={name: seconds + step_s for name, seconds in alone.items()},
+            mean_alone_s=self.mean_alone_s,
             mean_wait_s=self._mean_wait(traffic, snapshot["gateway"], alone, step_s),
             mean_itl_s=traffic["avg_itl_ms"] / 1000 if traffic["itl_count"] else None,
             count=float(traffic["ttft_count"]),
@@ -204,6 +216,7 @@ class RefereePolicy:
         self.waited, self.waiters = self.waited * keep, self.waiters * keep
         if mix and count:
             unloaded = sum(alone[name] * n for name, n in done.items()) / mix + step_s
+            self.mean_alone_s += 0.1 * (unloaded - self.mean_alone_s)
             self.waited += count * (traffic["avg_ttft_ms"] / 1000 - unloaded)
             self.waiters += count
         return self.waited / self.waiters if self.waiters > 0 else None

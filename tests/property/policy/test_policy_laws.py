@@ -159,4 +159,10 @@ def test_a_field_with_a_letter_left_out_is_recognised(part: Place, data: st.Data
     holder(document, (*part, misspelt))[misspelt] = {}
     with pytest.raises(PolicyError) as refused:
         parse_policy(document)
-    assert any(f'{misspelt}: unknown field, did you mean "{name}"?' in problem for problem in refused.value.problems)
+    meant = [known for known in names_at(part) if misspelt in _one_letter_less(known)]  # schedule: scheduler, schedules
+    told = [f'{misspelt}: unknown field, did you mean "{known}"?' for known in meant]
+    assert any(hint in problem for hint in told for problem in refused.value.problems)
+
+
+def _one_letter_less(name: str) -> set[str]:
+    return {name[:left_out] + name[left_out + 1 :] for left_out in range(len(name))}
