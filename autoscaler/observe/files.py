@@ -47,7 +47,7 @@ class FileFleet:
     fleets:
       llm/qwen3-32b:                 # namespace/name of a policy
         prefill-h200: {requested: 2, ready: 2}
-        decode-h200: {pods: [{name: decode-0, created: 1795371850, ready: 1795371950}, {name: decode-1, state: starting}]}
+        decode-h200: {pods: [{name: decode-0}, {name: decode-1, state: starting}]}  # created, ready: Unix times
     """
 
     def __init__(self, path: Path, policies: Sequence[SLOPolicy]) -> None:
