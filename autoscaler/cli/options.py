@@ -33,6 +33,43 @@ WindowOption: TypeAlias = Annotated[
     str | None, typer.Option("--window", help="Look-back of rates, e.g. 2m. Default: four scrapes, at least 30s.")
 ]
 
+PolicyFilesOption: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--policy", "-p", help="SLO policy file; without any, SLOPolicy resources in the cluster."),
+]
+NamespaceOption: TypeAlias = Annotated[
+    str, typer.Option("--namespace", "-n", help="Watch SLOPolicy resources here only. Default: everywhere.")
+]
+KubeconfigOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Default: KUBECONFIG, else the pod's service account.")
+]
+PeriodOption: TypeAlias = Annotated[str, typer.Option("--period", help="Time between decisions.")]
+HistoryOption: TypeAlias = Annotated[
+    str, typer.Option("--history", help="How much of the past to learn from at start.")
+]
+DecisionLogOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--decision-log", help="Write each tick to this file as a JSON line.")
+]
+ListenOption: TypeAlias = Annotated[str, typer.Option("--listen", help="Address of /metrics, /healthz, /readyz.")]
+LogLevelOption: TypeAlias = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogFormatOption: TypeAlias = Annotated[str, typer.Option("--log-format", help="json or console.")]
+PickerOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--picker", help="Metrics page of an endpoint picker. Default: found by the InferencePool."),
+]
+PickerTokenFileOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--picker-token-file", help="File with a bearer token for pickers' metrics.")
+]
+EndpointsPortOption: TypeAlias = Annotated[
+    int, typer.Option("--endpoints-port", help="Port of the engines, written into endpoints files.")
+]
+ActuationOption: TypeAlias = Annotated[
+    str, typer.Option("--actuation", help="scale, or metric: publish counts for an HPA or KEDA to apply.")
+]
+LeaseOption: TypeAlias = Annotated[
+    str, typer.Option("--lease", help="Lease of the leader: NAMESPACE/NAME, none, or auto (one, in a cluster).")
+]
+
 LATEST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC).timestamp()
 
 

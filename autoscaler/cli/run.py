@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import structlog
-import typer
 from prometheus_client import CollectorRegistry
 
 from autoscaler import telemetry
@@ -59,41 +57,21 @@ SYNC_TIMEOUT = Seconds(30.0)
 def run(  # noqa: PLR0913 - each is an option of the command
     prometheus: options.PrometheusOption,
     *,
-    policy: Annotated[
-        list[Path] | None,
-        typer.Option("--policy", "-p", help="SLO policy file; without any, SLOPolicy resources in the cluster."),
-    ] = None,
-    namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Watch SLOPolicy resources here only. Default: everywhere.")
-    ] = "",
-    kubeconfig: Annotated[
-        Path | None, typer.Option("--kubeconfig", help="Default: KUBECONFIG, else the pod's service account.")
-    ] = None,
-    period: Annotated[str, typer.Option("--period", help="Time between decisions.")] = "15s",
-    history: Annotated[str, typer.Option("--history", help="How much of the past to learn from at start.")] = "6h",
+    policy: options.PolicyFilesOption = None,
+    namespace: options.NamespaceOption = "",
+    kubeconfig: options.KubeconfigOption = None,
+    period: options.PeriodOption = "15s",
+    history: options.HistoryOption = "6h",
     window: options.WindowOption = None,
-    decision_log: Annotated[
-        Path | None, typer.Option("--decision-log", help="Write each tick to this file as a JSON line.")
-    ] = None,
-    listen: Annotated[str, typer.Option("--listen", help="Address of /metrics, /healthz, /readyz.")] = "0.0.0.0:9095",
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
-    log_format: Annotated[str, typer.Option("--log-format", help="json or console.")] = "json",
-    picker: Annotated[
-        list[str] | None,
-        typer.Option("--picker", help="Metrics page of an endpoint picker. Default: found by the InferencePool."),
-    ] = None,
-    picker_token_file: Annotated[
-        Path | None, typer.Option("--picker-token-file", help="File with a bearer token for pickers' metrics.")
-    ] = None,
-    endpoints_port: Annotated[
-        int, typer.Option("--endpoints-port", help="Port of the engines, written into endpoints files.")
-    ] = 8000,
-    actuation_by: Annotated[
-        str, typer.Option("--actuation", help="scale, or metric: publish counts for an HPA or KEDA to apply.")
-    ] = "scale",
-    lease: Annotated[
-        str, typer.Option("--lease", help="Lease of the leader: NAMESPACE/NAME, none, or auto (one, in a cluster).")
-    ] = "auto",
+    decision_log: options.DecisionLogOption = None,
+    listen: options.ListenOption = "0.0.0.0:9095",
+    log_level: options.LogLevelOption = "info",
+    log_format: options.LogFormatOption = "json",
+    picker: options.PickerOption = None,
+    picker_token_file: options.PickerTokenFileOption = None,
+    endpoints_port: options.EndpointsPortOption = 8000,
+    actuation_by: options.ActuationOption = "scale",
+    lease: options.LeaseOption = "auto",
     token_file: options.TokenFileOption = None,
     user: options.UserOption = "",
     password_file: options.PasswordFileOption = None,
@@ -105,10 +83,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     options.choice(log_format, "--log-format", ("json", "console"))
     telemetry.configure(log_level, as_json=log_format == "json")
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
-    loop = Loop(
-        period=options.positive(period, "--period"),
-        history=options.duration(history, "--history"),
-    )
+    loop = Loop(period=options.positive(period, "--period"), history=options.duration(history, "--history"))
     policies = wiring.policies(policy or [])
     wiring.priors(policies)  # files that cannot be used are told before anything starts
     service = _Service(
@@ -188,7 +163,16 @@ class _Service:
         self._board = Board()
 
     async def run(self) -> None:
-        """Join the parts, then tick until a signal says stop."""
+        """Join the parts, then tick until a signal says stop; one that comes before the first tick ends all at once."""
+        ending = _Ending(asyncio.current_task())
+        try:
+            await self._run(ending)
+        except asyncio.CancelledError:
+            if not ending.wanted:
+                raise
+        log.info("stopped")
+
+    async def _run(self, ending: "_Ending") -> None:
         jitter = random.Random()  # noqa: S311 - spreads load, guards no secret
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(await KubeSession.open(jitter=jitter.random, login=self._login))
@@ -208,11 +192,10 @@ class _Service:
                 publisher=parts.publisher,
                 deadline=self._loop.deadline,
             )
-            _stop_on_signals(controller)
             await parts.roster.begin(self._clock.now())
+            ending.by(controller.stop)
             log.info("started", port=port)
             await controller.run(self._loop.period, lambda: self._loop.jitter * jitter.random())
-            log.info("stopped")
 
     async def _watch(self, stack: AsyncExitStack, session: KubeSession) -> PolicyWatch | None:
         """Return the watch on policies in the cluster, complete; None where files say what the policies are."""
@@ -309,8 +292,21 @@ def _opened(path: Path, policies: Sequence[SLOPolicy]) -> DecisionLog:
         raise InputError(msg) from error
 
 
-def _stop_on_signals(controller: Controller) -> None:
-    """Let SIGTERM and SIGINT end the loop after the tick in progress."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, controller.stop)
+class _Ending:
+    """What SIGTERM and SIGINT do: end a task at once, until a gentler way is named (after a tick)."""
+
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
+        """Take the signals over."""
+        self.wanted = False
+        self._end: Callable[[], object] = task.cancel if task is not None else lambda: None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._begin)
+
+    def by(self, end: Callable[[], object]) -> None:
+        """End this way from now on."""
+        self._end = end
+
+    def _begin(self) -> None:
+        self.wanted = True
+        self._end()
