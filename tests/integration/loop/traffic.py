@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
@@ -11,12 +10,13 @@ from autoscaler.domain.pool import Role
 from tests import observing
 from tests.servers.control_plane import ControlPlane
 from tests.servers.prometheus import PrometheusServer, Target
+from tests.servers.serving import TEXT, Answer, Serving
 
 PICKER = "picker"
 POLL_S = 0.5
 
 
-class Traffic:
+class Traffic(Serving):
     """A context manager that serves a page for the picker and for each pod; ``rate`` requests/s run at any time.
 
     Prompts have 1000 tokens, of which a quarter is cached, answers 100; the pods of a role share them evenly.
@@ -30,31 +30,7 @@ class Traffic:
         self._offered = 0.0
         self._served: dict[str, float] = {}
         self._roles: Mapping[str, Role] = {}
-        traffic = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                traffic._answer(self)
-
-            def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the overridden signature
-                """Keep the tests' output clean."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._answer)
 
     def turn(self, rate: float) -> None:
         """Let another number of requests/s come from now on."""
@@ -89,14 +65,9 @@ class Traffic:
             running = 4.0 if self._rate > 0.0 else 0.0
             return observing.engine(1.0, self._roles[name], self._served.get(name, 0.0), running=running)
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        text = self._page(handler.path.strip("/"))
-        body = (text or "").encode()
-        handler.send_response(404 if text is None else 200)
-        handler.send_header("Content-Type", "text/plain; version=0.0.4")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+    def _answer(self, path: str, body: bytes) -> Answer:  # noqa: ARG002 - nothing is sent
+        text = self._page(path.strip("/"))
+        return 404 if text is None else 200, TEXT, (text or "").encode()
 
 
 class Discovery:
