@@ -75,7 +75,11 @@ def _goals(classes: Sequence[TrafficClass]) -> FloatArray:
 def _backlog(
     situation: Situation, role: Role, stage: Stage, classes: Sequence[TrafficClass], soon: Levels, known: Knowledge
 ) -> float:
-    """Return the flow, as a share of the expected load, that clears in a start's time what will still wait by then."""
+    """Return the flow, as a share of the expected load, that clears in a start's time what will still wait by then.
+
+    A queue that already takes longer than the tightest limit allows counts in full: the rates that say it will be
+    gone by then lag behind what made it.
+    """
     load = soon.expected_tokens_per_s
     total = float(load.sum())
     if total <= 0:
@@ -83,9 +87,13 @@ def _backlog(
     pods = situation.ready_pods(role)
     per_request = _tokens_per_request(role, classes, load)
     queued = _waiting(situation.observed.engines, pods) * per_request
+    if queued <= 0:
+        return 0.0
     served_per_s = len(pods) * total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
-    left = queued + (total - served_per_s) * known.lead
-    return max(0.0, min(left, queued + total * known.lead)) / known.startup / total if queued > 0 else 0.0
+    left = min(queued + (total - served_per_s) * known.lead, queued + total * known.lead)
+    if queued > served_per_s * min(c.profile.slo.ttft for c in classes):
+        left = max(left, queued)
+    return max(0.0, left) / known.startup / total
 
 
 def _waiting(engines: Mapping[str, EngineLoad], pods: set[str]) -> float:

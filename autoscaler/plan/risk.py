@@ -22,7 +22,7 @@ from autoscaler.domain.units import Instant, Seconds
 HALVED_IN = Seconds(420.0)  # without a miss
 STEEPEST = 10.0  # limit of what one look at misses counts for: bursts of them say the same many times
 AIM = 0.6  # of the misses that the SLO allows: the rest is for what a margin cannot learn
-NARROWEST, WIDEST = math.log(0.15), math.log(1.6)
+NARROWEST, WIDEST = math.log(0.5), math.log(1.6)
 LONGEST_STEP = Seconds(60.0)  # after a gap nothing is made up for
 
 

@@ -1,5 +1,6 @@
 """The fewest replicas of one variant that keep every class inside its SLO, given how much load may come."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ def requirement(
         return Requirement(0, Code.NO_LOAD, "", {})
     loaded = stage.under(levels.tokens_per_s)
 
+    @functools.cache
     def expected(count: int) -> FloatArray:
         return np.asarray(levels.weights @ loaded.attainment(count))
 
