@@ -144,22 +144,24 @@ def _ridge(tables: list[tuple[FloatArray, FloatArray]]) -> Linear:
 
 def _boosted(tables: list[tuple[FloatArray, FloatArray]], kind: Kind) -> Trees:
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - as above
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
     quantile = {"loss": "quantile", "quantile": 0.95} if kind is Kind.BOOSTING_Q95 else {"loss": "absolute_error"}
-    fitted = [
-        HistGradientBoostingRegressor(
-            **quantile,
-            max_iter=80,
-            learning_rate=0.08,
-            max_leaf_nodes=15,
-            max_depth=6,
-            min_samples_leaf=40,
-            l2_regularization=1.0,
-            early_stopping=False,
-            random_state=0,
-        ).fit(table, target)
-        for table, target in tables
-    ]
+    with threadpool_limits(limits=1, user_api="openmp"):  # its threads spin: beside a busy loop that costs all cores
+        fitted = [
+            HistGradientBoostingRegressor(
+                **quantile,
+                max_iter=80,
+                learning_rate=0.08,
+                max_leaf_nodes=15,
+                max_depth=6,
+                min_samples_leaf=40,
+                l2_regularization=1.0,
+                early_stopping=False,
+                random_state=0,
+            ).fit(table, target)
+            for table, target in tables
+        ]
     return flattened(fitted)
 
 
