@@ -66,14 +66,14 @@ class VariantModel:
         self.variant = variant
         self.calibration = Calibration.prior(prior.model, prior.uncertainty)
         self._started = StartupModel()
-        self._times = (self._started.quantile(0.5), self._started.quantile(CAUTIOUS))
+        self._times = _times(self._started)
 
     def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> None:
         """Take in start-up times of all pods, and the speed of those that are warm and stay."""
         started = self._started.updated(workload.pods, at)
         if started.starts != self._started.starts:
             self._started = started
-            self._times = (started.quantile(0.5), started.quantile(CAUTIOUS))
+            self._times = _times(started)
         warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
         self.calibration = self.calibration.updated(calibrate.samples(warm, self.variant.role), at)
 
@@ -86,8 +86,13 @@ class VariantModel:
 
     def knowledge(self, period: Seconds) -> Knowledge:
         """Return what a plan needs to know; a replica is ordered up to one period after it is needed."""
-        typical, cautious = self._times
-        return Knowledge(self.calibration.model, typical, Seconds(cautious + period))
+        typical, cautious, usual = self._times
+        return Knowledge(self.calibration.model, typical, Seconds(cautious + period), Seconds(usual + period))
+
+
+def _times(started: StartupModel) -> tuple[Seconds, Seconds, Seconds]:
+    """Return typical and cautious start-up time, and the latter without the starts under way."""
+    return started.quantile(0.5), started.quantile(CAUTIOUS), started.finished().quantile(CAUTIOUS)
 
 
 @dataclass(slots=True)

@@ -88,6 +88,11 @@ class StartupModel:
         newest = sorted(starts.items(), key=lambda item: item[1].created)[-MEMORY:]
         return replace(self, starts=MappingProxyType(dict(newest)))
 
+    def finished(self) -> "StartupModel":
+        """Return what is known without the starts under way: what those may be judged by."""
+        over = {key: start for key, start in self.starts.items() if start.ready is not None}
+        return replace(self, starts=MappingProxyType(over))
+
     def quantile(self, probability: float, stage: Stage = "start") -> Seconds:
         """Return the time that a start (or one stage of it) does not exceed with a probability."""
         return self._time_at(stage, probability, lasted=0.0)

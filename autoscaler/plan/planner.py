@@ -106,7 +106,7 @@ def _option(situation: Situation, variant: Variant, need: Need) -> Option:
     known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
     if not isinstance(workload, Workload):
         return Option(variant, need.wanted.replicas, variant.min_replicas, known.startup, known.lead)
-    coming = arrivals(workload, known.lead, situation.at)
+    coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
     return Option(variant, need.wanted.replicas, workload.requested, known.startup, known.lead, coming)
 
 

@@ -23,6 +23,9 @@ class Knowledge:
     model: ReplicaModel
     startup: Seconds  # typical: what a start costs without serving
     lead: Seconds  # cautious: by then a replica ordered now serves
+    usual: Seconds | None = (
+        None  # the same from finished starts alone: a start under way is judged by these; None: lead
+    )
 
 
 @dataclass(frozen=True, slots=True)
