@@ -105,7 +105,7 @@ def test_gaps_are_bridged_and_never_read_as_zero(name: str) -> None:
 def test_a_constant_load_stays_and_its_band_narrows(name: str) -> None:
     predicted = fitted(name, np.full(600, 7.0)).predict(HORIZONS, (0.5, 0.9))
     assert predicted[:, 0] == pytest.approx(np.full(3, 7.0), rel=0.02)
-    assert (predicted[:, 1] < 7.0 * 1.3).all()
+    assert (predicted[:, 1] < 7.0 * 1.25).all()
 
 
 @every

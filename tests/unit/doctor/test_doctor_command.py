@@ -61,10 +61,10 @@ def test_the_policies_that_ship_are_healthy_by_themselves(policy: str, capsys: p
     ("old", "new", "check", "words"),
     [
         ("minReplicas: 1", "minReplica: 1", "policy-file", 'did you mean "minReplicas"'),
-        ("ttft: 3s, itl: 50ms", "ttft: 3ms, itl: 50us", "policy-file", ""),
+        ("ttft: 4s, itl: 60ms", "ttft: 3ms, itl: 50us", "policy-file", ""),
         ("performanceProfile: h200-tp1-qwen3-32b", "performanceProfile: h9000", "speed", "h9000"),
         ("          performanceProfile: h200-tp1-qwen3-32b\n", "", "speed", "variant prefill-h200"),
-        ("itl: 50ms", "itl: 2ms", "slo-feasible", "2ms is below"),
+        ("itl: 60ms", "itl: 2ms", "slo-feasible", "2ms is below"),
     ],
     ids=["unknown field", "unusable value", "unknown profile", "unknown model shape", "limit out of reach"],
 )
