@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PYTEST ?= pytest -q
+# one session each: an own control plane, so that what one folder's stories leave behind disturbs no other
+SERVER_TESTS := tests/contract tests/unit $(filter-out %__pycache__/,$(sort $(wildcard tests/integration/*/)))
 WORKERS ?= 2# processes for tests that start no server
 ARGS ?=
 
@@ -23,7 +25,7 @@ demo: setup-demo ## the main job: a recording of vLLM on H200, then an hour in t
 test: setup ## all tests; finds or installs the servers they need, a test without its server skips and says so
 	@$(PYTHON) -m tools.servers || test -z "$$CI"
 	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration"
-	$(RUN) $(PYTEST) -rs -m integration
+	@set -e; for folder in $(SERVER_TESTS); do echo "integration: $$folder"; $(RUN) $(PYTEST) -rs -m integration $$folder || [ $$? -eq 5 ]; done
 
 test-fast: setup ## the tests that need neither servers nor patience; ARGS="-k word" for some of them
 	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration and not slow" $(ARGS)
