@@ -90,7 +90,7 @@ def _backlog(
     if queued <= 0:
         return 0.0
     served_per_s = len(pods) * total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
-    left = min(queued + (total - served_per_s) * known.lead, queued + total * known.lead)
+    left = queued + (total - served_per_s) * known.lead
     if queued > served_per_s * min(c.profile.slo.ttft for c in classes):
         left = max(left, queued)
     return max(0.0, left) / known.startup / total

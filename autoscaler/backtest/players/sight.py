@@ -1,5 +1,6 @@
 """What a metrics stack and the API show of one variant."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -115,7 +116,7 @@ def planned(at: Instant, policy: SLOPolicy, observed: ModelObservation, wanted: 
     return Plan(at, MappingProxyType({policy.key: model}))
 
 
-class Player:
+class Player(ABC):
     """Decides for one policy: asks ``wanted`` where the model is observed, and holds where it is not."""
 
     def __init__(self, policy: SLOPolicy) -> None:
@@ -129,9 +130,9 @@ class Player:
             return Plan(observation.at)
         return planned(observation.at, self.policy, observed, self.wanted(observation.at, observed))
 
+    @abstractmethod
     def wanted(self, at: Instant, observed: ModelObservation) -> Mapping[str, int]:
         """Return replicas by variant; what is not named stays."""
-        raise NotImplementedError
 
     def sights(self, at: Instant, observed: ModelObservation) -> list[Sight]:
         """Return what is shown of every variant."""
