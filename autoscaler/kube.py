@@ -418,6 +418,21 @@ class KubeSession:
         raise call.refused(response.status, answer, _retry_after(response))
 
 
+async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], tries: int = 4) -> T:
+    """Read, judge and write anew where somebody else wrote in between.
+
+    Raises:
+        KubeError: what the attempt raised; a conflict only when the last try met one too.
+    """
+    for _ in range(tries - 1):
+        try:
+            return await attempt()
+        except KubeError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+    return await attempt()
+
+
 def _call(
     verb: str,
     place: Place,

@@ -10,10 +10,9 @@ from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import ScaleTarget
 from autoscaler.domain.record import ActionResult, Outcome, Result
 from autoscaler.errors import AutoscalerError
-from autoscaler.kube import Json, KubeError, KubeSession, Place
+from autoscaler.kube import Json, KubeError, KubeSession, Place, retry_on_conflict
 
 AT_ONCE = 8  # targets written at the same time
-TRIES = 3  # of one write: the status of a busy target moves its resourceVersion between reading and writing
 
 REFUSALS = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 SUCCESSES = frozenset({Result.DONE, Result.UNCHANGED})
@@ -71,20 +70,16 @@ class KubeActuator:
         if not resource.scalable:
             return Result.REFUSED, f"{target}: {target.kind} of {target.api_version} has no /scale subresource"
         place = resource.at(target.namespace, target.name, "scale")
-        for last in (False,) * (TRIES - 1) + (True,):
-            scale = await self._session.get(place)
-            requested = _requested(scale)
-            if requested == action.replicas:
-                return Result.UNCHANGED, f"{target} already asks for {requested}"
-            if requested != action.observed:
-                return Result.CONFLICT, f"{target}: somebody set {requested}, the plan was made for {action.observed}"
-            try:
-                await self._write(place, scale, action.replicas)
-            except KubeError as error:
-                if last or error.status != HTTPStatus.CONFLICT:
-                    raise
-            else:
-                break
+        return await retry_on_conflict(lambda: self._resize(place, target, action))
+
+    async def _resize(self, place: Place, target: ScaleTarget, action: Scale) -> tuple[Result, str]:
+        scale = await self._session.get(place)
+        requested = _requested(scale)
+        if requested == action.replicas:
+            return Result.UNCHANGED, f"{target} already asks for {requested}"
+        if requested != action.observed:
+            return Result.CONFLICT, f"{target}: somebody set {requested}, the plan was made for {action.observed}"
+        await self._write(place, scale, action.replicas)
         return Result.DONE, f"{target}: {action.observed} -> {action.replicas}"
 
     async def _write(self, place: Place, scale: Json, replicas: int) -> None:

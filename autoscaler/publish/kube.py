@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from autoscaler.domain.plan import Action, Announce, Readmit, Withdraw
 from autoscaler.domain.record import ActionResult, Outcome, Result
-from autoscaler.kube import FIELD_MANAGER, PODS, Json, KubeError, KubeSession, PatchForm, Place
+from autoscaler.kube import FIELD_MANAGER, PODS, Json, KubeError, KubeSession, PatchForm, Place, retry_on_conflict
 from autoscaler.publish import membership
 from autoscaler.publish.membership import Edit, Form, Refusal
 
@@ -39,7 +39,7 @@ class KubeMembership:
         place = PODS.at(action.variant.policy.rpartition("/")[0], action.pod)
         try:
             async with self._free:
-                result, detail = await self._edited(place, action.uid, change)
+                result, detail = await self._settled(place, action.uid, change)
         except KubeError as error:
             result, detail = _verdict(error), str(error)
         return ActionResult(action, result, detail)
@@ -50,7 +50,11 @@ class KubeMembership:
         Raises:
             KubeError: the API server did not take it.
         """
-        return await self._edited(place, "", lambda metadata: membership.readmission(metadata, FIELD_MANAGER))
+        return await self._settled(place, "", lambda metadata: membership.readmission(metadata, FIELD_MANAGER))
+
+    async def _settled(self, place: Place, uid: str, change: Change) -> tuple[Result, str]:
+        """Edit the pod as it is: its kubelet may write its status at any moment."""
+        return await retry_on_conflict(lambda: self._edited(place, uid, change))
 
     async def _edited(self, place: Place, uid: str, change: Change) -> tuple[Result, str]:
         metadata = (await self._session.get(place, metadata_only=True))["metadata"]
