@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from autoscaler.domain.reason import Code
 from autoscaler.domain.units import Seconds
 from autoscaler.performance import admission, queueing, transient
-from autoscaler.performance.step import ReplicaModel
+from autoscaler.performance.step import ReplicaModel, StepModel
 from autoscaler.performance.transient import Loads
 from autoscaler.plan.traffic import LENGTH_WEIGHTS, TrafficClass, lengths
 
@@ -60,6 +60,7 @@ class PrefillStage:
     classes: Sequence[TrafficClass]
     patience_s: FloatArray  # how long a prompt may wait, by class and length; negative: too long on an idle replica
     window: Seconds  # that a decision has to serve before the next one can
+    unit: Sequence[queueing.Load]  # of one prompt of each class a second
 
     @classmethod
     def of(
@@ -72,7 +73,8 @@ class PrefillStage:
         hands_over: bool,
     ) -> "PrefillStage":
         """Take ``first_step_s`` (of decode) off every TTFT limit, and the hand-over where decode is elsewhere."""
-        return cls(model, classes, np.array([_patience(model, c, first_step_s, hands_over) for c in classes]), window)
+        patience_s = np.array([_patience(model, c, first_step_s, hands_over) for c in classes])
+        return cls(model, classes, patience_s, window, tuple(_unit(model, c) for c in classes))
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedPrefill":
         """Return this stage under levels of load (``Stage``).
@@ -80,12 +82,11 @@ class PrefillStage:
         All classes together make one mixture of prompts, weighted by arrivals.
         """
         lengthy = np.array([c.uncached.mean for c in self.classes])
-        unit = [self._unit(traffic) for traffic in self.classes]
         arrivals = np.divide(tokens_per_s, lengthy, out=np.zeros_like(tokens_per_s), where=lengthy > 0)
         total = np.maximum(arrivals.sum(axis=1), 1e-12)
-        mean = arrivals @ np.array([load.service_mean_s for load in unit]) / total
-        second = arrivals @ np.array([load.service_mean_s**2 * (1.0 + load.service_scv) for load in unit]) / total
-        scatter = arrivals @ np.array([load.arrival_scv for load in unit]) / total
+        mean = arrivals @ np.array([load.service_mean_s for load in self.unit]) / total
+        second = arrivals @ np.array([load.service_mean_s**2 * (1.0 + load.service_scv) for load in self.unit]) / total
+        scatter = arrivals @ np.array([load.arrival_scv for load in self.unit]) / total
         return LoadedPrefill(
             self.patience_s,
             Loads(total * mean, mean * scatter + np.divide(second - mean**2, mean, out=0 * mean, where=mean > 0)),
@@ -100,10 +101,11 @@ class PrefillStage:
         """Return that the wait for prefill limits this stage (``Stage``)."""
         return Code.TTFT_AT_RISK
 
-    def _unit(self, traffic: TrafficClass) -> queueing.Load:
-        """Return the load of one prompt of a class a second."""
-        cached = max(0.0, traffic.prompt.mean - traffic.uncached.mean)
-        return admission.prefill_load(self.model, 1.0, traffic.burstiness, traffic.uncached, cached)
+
+def _unit(model: ReplicaModel, traffic: TrafficClass) -> queueing.Load:
+    """Return the load of one prompt of a class a second."""
+    cached = max(0.0, traffic.prompt.mean - traffic.uncached.mean)
+    return admission.prefill_load(model, 1.0, traffic.burstiness, traffic.uncached, cached)
 
 
 def _patience(model: ReplicaModel, traffic: TrafficClass, first_step_s: float, hands_over: bool) -> FloatArray:  # noqa: FBT001
@@ -144,19 +146,17 @@ class DecodeStage:
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedDecode":
         """Return this stage under levels of load (``Stage``)."""
-        return LoadedDecode(tuple(self._level(level) for level in tokens_per_s))
-
-    def _level(self, tokens_per_s: FloatArray) -> "DecodeLevel":
-        context = self._context(tokens_per_s)
-        held = self._held(context)
-        step, limits = self.model.step, [c.profile.slo.itl for c in self.classes]
-        return DecodeLevel(
-            model=self.model,
-            tokens_per_s=float(tokens_per_s.sum()),
+        contexts, step = self._contexts(tokens_per_s), self.model.step
+        held = np.array([self._held(context) for context in contexts])
+        room = [[step.largest_batch(c.profile.slo.itl, context) for c in self.classes] for context in contexts]
+        total, context = tokens_per_s.sum(axis=1), np.array(contexts)
+        return LoadedDecode(
+            step=step,
+            tokens_per_s=total,
             context=context,
-            held=held,
-            room=np.array([min(step.largest_batch(itl, context), held) for itl in limits]),
-            dispersion=self._dispersion(tokens_per_s),
+            room=np.minimum(room, held[:, None]),
+            dispersion=self._dispersions(tokens_per_s),
+            busy_replicas=total * step.step_s(held, held * context) / held,
         )
 
     def reachable(self) -> FloatArray:
@@ -166,7 +166,7 @@ class DecodeStage:
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
         """Return whether step time, KV memory or the engine's limit of sequences is reached first (``Stage``)."""
-        context = self._context(tokens_per_s)
+        (context,) = self._contexts(tokens_per_s[None, :])
         limits = {
             Code.ITL_AT_RISK: min(self.model.step.largest_batch(c.profile.slo.itl, context) for c in self.classes),
             Code.KV_FULL: admission.KV_MARGIN * self.model.limits.kv_capacity_tokens / context,
@@ -174,11 +174,11 @@ class DecodeStage:
         }
         return min(limits, key=lambda code: limits[code])
 
-    def _context(self, tokens_per_s: FloatArray) -> float:
-        """Return the mean context of a running sequence: classes count by the tokens they generate."""
-        total = float(tokens_per_s.sum())
+    def _contexts(self, tokens_per_s: FloatArray) -> list[float]:
+        """Return the mean context of a running sequence by level: classes count by the tokens they generate."""
         own = np.array([c.context_tokens for c in self.classes])
-        return max(1.0, float(own @ tokens_per_s) / total) if total > 0 else max(1.0, float(own.mean()))
+        found: list[float] = np.maximum(1.0, _shared(tokens_per_s, own, float(own.mean()))).tolist()
+        return found
 
     def _held(self, context: float) -> float:
         """Return how many sequences of a context a replica can hold at most."""
@@ -186,82 +186,62 @@ class DecodeStage:
         held = min(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences))
         return max(1.0, held)
 
-    def _dispersion(self, tokens_per_s: FloatArray) -> float:
+    def _dispersions(self, tokens_per_s: FloatArray) -> FloatArray:
         """Return how much more the number of running requests varies than Poisson: half of what arrivals do."""
-        total = float(tokens_per_s.sum())
-        own = np.array([(1.0 + c.burstiness) / 2.0 for c in self.classes])
-        return float(own @ tokens_per_s) / total if total > 0 else 1.0
+        return _shared(tokens_per_s, np.array([(1.0 + c.burstiness) / 2.0 for c in self.classes]), 1.0)
+
+
+def _shared(tokens_per_s: FloatArray, own: FloatArray, idle: float) -> FloatArray:
+    """Return the mean of each class's own value by level, weighted by tokens; ``idle`` at a level without any."""
+    total = tokens_per_s.sum(axis=1)
+    return np.asarray(np.divide(tokens_per_s @ own, total, out=np.full_like(total, idle), where=total > 0))
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedDecode:
-    """Decode replicas under several levels of load."""
+    """Decode replicas under several levels of load: arrays of shape (levels,), ``room`` of (levels, classes)."""
 
-    levels: tuple["DecodeLevel", ...]
-
-    @property
-    def busy_replicas(self) -> FloatArray:
-        """Return the replicas whose largest batch would just generate each level (``Loaded``)."""
-        return np.array([level.busy_replicas for level in self.levels])
-
-    def attainment(self, replicas: int) -> FloatArray:
-        """Return the share of each class's requests whose mean ITL stays inside its limit (``Loaded``)."""
-        return np.array([level.attainment(replicas) for level in self.levels])
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLevel:
-    """Decode replicas under one load."""
-
-    model: ReplicaModel
-    tokens_per_s: float
-    context: float
-    held: float  # sequences that memory and engine allow on a replica
+    step: StepModel
+    tokens_per_s: FloatArray
+    context: FloatArray
     room: FloatArray  # sequences on a replica with which each class keeps its limit
-    dispersion: float
-
-    @property
-    def busy_replicas(self) -> float:
-        """Return the replicas whose largest batch would just generate the load."""
-        step_s = float(self.model.step.step_s(self.held, self.held * self.context))
-        return self.tokens_per_s * step_s / self.held
+    dispersion: FloatArray
+    busy_replicas: FloatArray
+    """The replicas whose largest batch would just generate each level (``Loaded``)."""
 
     def attainment(self, replicas: int) -> FloatArray:
         """Return the share of each class's requests whose mean ITL stays inside its limit (``Loaded``)."""
-        if self.tokens_per_s <= 0:
-            return np.ones(len(self.room))
         rate = self.tokens_per_s / replicas
-        batch = self._running(rate)
-        if not batch < math.inf:
-            return np.zeros(len(self.room))
-        return np.asarray(ndtr((self.room + 0.5 - batch) / self._spread(batch, rate)))
+        slope_s = self.step.per_sequence_s + self.step.per_kv_token_s * self.context
+        batch = self._running(rate, slope_s)
+        runs = np.isfinite(batch)
+        known = np.where(runs, batch, 0.0)[:, None]
+        inside = ndtr((self.room + 0.5 - known) / self._spread(known[:, 0], rate * slope_s)[:, None])
+        return np.asarray(np.where(self.tokens_per_s[:, None] > 0, np.where(runs[:, None], inside, 0.0), 1.0))
 
-    @property
-    def _slope_s(self) -> float:
-        return self.model.step.per_sequence_s + self.model.step.per_kv_token_s * self.context
-
-    def _running(self, rate: float) -> float:
+    def _running(self, rate: FloatArray, slope_s: FloatArray) -> FloatArray:
         """Return the batch at which one replica generates ``rate`` tokens per second; inf where none does.
 
         Fixed point of ``batch = rate * step(batch)``: unique, because the step is convex in the batch.
         """
-        step = self.model.step
-        batch = _fixed_point(step.base_s, self._slope_s, rate)
-        if batch > step.knee_sequences:
-            extra = step.per_sequence_beyond_knee_s
-            batch = _fixed_point(step.base_s - extra * step.knee_sequences, self._slope_s + extra, rate)
-        return batch
+        step = self.step
+        batch = _fixed_point(step.base_s, slope_s, rate)
+        beyond = batch > step.knee_sequences
+        if not beyond.any():
+            return batch
+        extra = step.per_sequence_beyond_knee_s
+        return np.where(beyond, _fixed_point(step.base_s - extra * step.knee_sequences, slope_s + extra, rate), batch)
 
-    def _spread(self, batch: float, rate: float) -> float:
+    def _spread(self, batch: FloatArray, share: FloatArray) -> FloatArray:
         """Return the standard deviation of the batch that a request sees on average over its life.
 
         Running requests fluctuate like those of an infinite-server queue; a slower step keeps requests longer and so
         adds to its own cause; averaging over one's own life of about one correlation time takes a quarter off.
         """
-        feedback = 1.0 / max(0.05, 1.0 - rate * self._slope_s)
-        return math.sqrt(max(0.25, 0.74 * batch * self.dispersion * feedback))
+        feedback = 1.0 / np.maximum(0.05, 1.0 - share)
+        return np.asarray(np.sqrt(np.maximum(0.25, 0.74 * batch * self.dispersion * feedback)))
 
 
-def _fixed_point(base_s: float, slope_s: float, tokens_per_s: float) -> float:
-    share = tokens_per_s * slope_s
-    return tokens_per_s * base_s / (1.0 - share) if share < 1.0 else math.inf
+def _fixed_point(base_s: float, slope_s: FloatArray, tokens_per_s: FloatArray) -> FloatArray:
+    spare = 1.0 - tokens_per_s * slope_s
+    return np.asarray(np.divide(tokens_per_s * base_s, spare, out=np.full_like(spare, math.inf), where=spare > 0))
