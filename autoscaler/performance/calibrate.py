@@ -174,51 +174,33 @@ class Calibration:
         Of many replicas some speak for all (``representatives``), so that a moment costs the same in any fleet.
         """
         kept = FORGETTING ** (max(0.0, at - self.at) / FORGETTING_TIME) if self.taught else 1.0
-        state = replace(
-            self,
-            information=_rows(kept * np.array(self.information)),
-            weighted=tuple(float(value) for value in kept * np.array(self.weighted)),
-            at=at,
-        )
-        for sample in representatives(new):
-            state = state.taught_by(sample)
-        return state
+        belief = self._belief()
+        belief.information, belief.weighted = kept * belief.information, kept * belief.weighted
+        return replace(self._taught_by(belief, representatives(new)), at=at)
 
     def taught_by(self, sample: Sample) -> "Calibration":
         """Return the state after one sample, which is refused where it is too unlikely."""
-        logs, covariance = self._estimate()
-        measured, modelled, shares, noise = _compared(sample, _scaled(self.prior_model, logs))
-        if not (measured > 0 and modelled > 0 and math.isfinite(measured) and math.isfinite(modelled)):
-            return self
-        innovation = math.log(measured / modelled)
-        expected = noise**2 + float(shares @ covariance @ shares)
-        if innovation**2 > GATE * expected:
-            refused = replace(self, rejected=self.rejected + 1)
-            return refused if refused.rejected < PATIENCE else refused.widened()
-        wanted = innovation + float(shares @ logs)
-        return replace(
-            self,
-            information=_rows(np.array(self.information) + np.outer(shares, shares) / noise**2),
-            weighted=tuple(float(v) for v in np.array(self.weighted) + shares * wanted / noise**2),
-            rejected=0,
-            taught=self.taught + 1,
-        )
+        return self._taught_by(self._belief(), (sample,))
 
-    def widened(self) -> "Calibration":
-        """Return the state that trusts less in the prior and in what was learned before the engine changed."""
+    def _belief(self) -> "_Belief":
+        information, weighted = np.array(self.information), np.array(self.weighted)
+        return _Belief(information, weighted, self.widening, self.rejected, self.taught)
+
+    def _taught_by(self, belief: "_Belief", new: Iterable[Sample]) -> "Calibration":
+        for sample in new:
+            belief.take(self.prior_model, self.prior_sd, sample)
         return replace(
             self,
-            rejected=0,
-            widening=min(WIDEST, WIDENING * self.widening),
-            information=_rows(np.array(self.information) / FORGIVEN),
-            weighted=tuple(value / FORGIVEN for value in self.weighted),
+            information=_rows(belief.information),
+            weighted=tuple(belief.weighted.tolist()),
+            widening=belief.widening,
+            rejected=belief.rejected,
+            taught=belief.taught,
         )
 
     def _estimate(self) -> tuple[FloatArray, FloatArray]:
         """Return mean and covariance of the logarithms of all scales."""
-        precision = np.diag(1.0 / (self.widening * np.array(self.prior_sd) ** 2)) + np.array(self.information)
-        covariance = np.linalg.inv(precision)
-        return np.clip(covariance @ np.array(self.weighted), -FURTHEST, FURTHEST), covariance
+        return self._belief().estimate(self.prior_sd)
 
     @property
     def model(self) -> ReplicaModel:
@@ -292,8 +274,49 @@ class Calibration:
             raise InputError(msg) from error
 
 
+@dataclass(slots=True)
+class _Belief:
+    """What changes of a calibration, as arrays, while the samples of one moment are taken in."""
+
+    information: FloatArray
+    weighted: FloatArray
+    widening: float
+    rejected: int
+    taught: int
+
+    def estimate(self, prior_sd: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+        """Return mean and covariance of the logarithms of all scales."""
+        precision = self.information.copy()
+        precision.flat[:: len(precision) + 1] += 1.0 / (self.widening * np.array(prior_sd) ** 2)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        return np.minimum(np.maximum(covariance @ self.weighted, -FURTHEST), FURTHEST), covariance
+
+    def take(self, prior: ReplicaModel, prior_sd: Sequence[float], sample: Sample) -> None:
+        """Learn from one sample, or refuse it where it is too unlikely."""
+        logs, covariance = self.estimate(prior_sd)
+        measured, modelled, shares, noise = _compared(sample, _scaled(prior, logs))
+        if not (measured > 0 and modelled > 0 and math.isfinite(measured) and math.isfinite(modelled)):
+            return
+        innovation = math.log(measured / modelled)
+        expected = noise**2 + float(shares @ covariance @ shares)
+        if innovation**2 > GATE * expected:
+            self.rejected += 1
+            if self.rejected >= PATIENCE:
+                self._widen()
+            return
+        wanted = innovation + float(shares @ logs)
+        self.information = self.information + shares[:, None] * shares / noise**2
+        self.weighted = self.weighted + shares * wanted / noise**2
+        self.rejected, self.taught = 0, self.taught + 1
+
+    def _widen(self) -> None:
+        """Trust less in the prior and in what was learned before the engine changed."""
+        self.rejected, self.widening = 0, min(WIDEST, WIDENING * self.widening)
+        self.information, self.weighted = self.information / FORGIVEN, self.weighted / FORGIVEN
+
+
 def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in matrix)
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 def _fields(part: object) -> Mapping[str, float]:
@@ -302,7 +325,7 @@ def _fields(part: object) -> Mapping[str, float]:
 
 def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
     """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill."""
-    base, sequence, kv, knee, floor, speed, stall = (float(scale) for scale in np.exp(logs))
+    base, sequence, kv, knee, floor, speed, stall = np.exp(logs).tolist()
     step, prefill = model.step, model.prefill
     return replace(
         model,
@@ -360,11 +383,11 @@ def _prefill_s(model: ReplicaModel, tokens: float, requests_per_second: float) -
     still runs, so a prompt that finds the engine busy also waits for half a step (few prompts) to a whole one (many).
     """
     prefill, budget = model.prefill, float(model.limits.max_batched_tokens)
-    together, seconds = tokens, float(prefill.pass_s(tokens, SPREAD * tokens**2))
+    together, seconds = tokens, prefill.one_pass_s(tokens, SPREAD * tokens**2)
     busy = min(1.0, requests_per_second * seconds)
     for _ in range(12):  # a fixed point: the step's time depends on who shares it
         together = min(max(budget, tokens), tokens * (1.0 + busy * requests_per_second * seconds))
-        seconds = float(prefill.pass_s(together, together * SPREAD * tokens))
+        seconds = prefill.one_pass_s(together, together * SPREAD * tokens)
         busy = min(1.0, requests_per_second * seconds * tokens / together)
     work = prefill.base_s + prefill.per_token_s * together
     ratio = min(work / prefill.floor_s, 1e6) ** prefill.corner
