@@ -1,6 +1,6 @@
 """What the plan has to serve: the forecast of each profile's load, handed from forecast to plan."""
 
-import itertools
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,13 +18,12 @@ class Quantiles:
 
     def at(self, probability: float) -> float:
         """Return the level that is not exceeded with the given probability."""
-        points = list(zip(self.probabilities, self.levels, strict=True))
-        if probability <= points[0][0]:
-            return points[0][1]
-        for (p0, x0), (p1, x1) in itertools.pairwise(points):
-            if probability <= p1:
-                return x0 + (x1 - x0) * (probability - p0) / (p1 - p0)
-        return points[-1][1]
+        place = bisect.bisect_left(self.probabilities, probability)
+        if place in {0, len(self.probabilities)}:
+            return self.levels[min(place, len(self.levels) - 1)]
+        p0, p1 = self.probabilities[place - 1], self.probabilities[place]
+        x0, x1 = self.levels[place - 1], self.levels[place]
+        return x0 + (x1 - x0) * (probability - p0) / (p1 - p0)
 
 
 @dataclass(frozen=True, slots=True)

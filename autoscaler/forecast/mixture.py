@@ -79,7 +79,8 @@ class Mixture:
 
     def combine(self, forecasts: FloatArray) -> FloatArray:
         """Return the weighted mean of the experts that speak, shape (nodes,); NaN where none does."""
-        weights = np.where(np.isnan(forecasts), 0.0, self.weights)
+        silent = np.isnan(forecasts)
+        weights = np.where(silent, 0.0, self.weights)
         total = weights.sum(axis=0)
-        mixed = (weights * np.nan_to_num(forecasts)).sum(axis=0) / np.where(total > 0, total, 1.0)
-        return np.where(total > 0, mixed, np.nan)
+        said = (weights * np.where(silent, 0.0, forecasts)).sum(axis=0)
+        return np.asarray(np.divide(said, total, out=np.full_like(total, np.nan), where=total > 0))

@@ -8,6 +8,7 @@ few ticks of a ramp. Measurement noise is what arrivals by chance would cause (c
 from the innovations (adaptive Kalman). A step that no member can explain restarts the level there.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -185,13 +186,23 @@ class TrendBank:
 
     def ahead(self, offsets: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return mean and variance of the level at each offset (seconds from now): a mixture over the members."""
-        scale = self.level
         members = np.array([(m.level, m.slope, m.var_level, m.cov, m.var_slope) for m in self.members])
         level, slope, var_level, cov, var_slope = members.T[:, :, None]
-        reach = FADES * -np.expm1(-offsets / FADES)
-        steps = LEVEL_STEPS * offsets + SLOPE_STEPS * offsets * np.minimum(offsets, FADES) ** 2 / 3.0
-        variance = var_level + 2.0 * reach * cov + reach**2 * var_slope + scale**2 * steps
-        mean = np.clip(level + slope * reach, STEEPEST_FALL * level, STEEPEST_RISE * level)
+        reach, steps = _spans(offsets.tobytes())
+        variance = var_level + 2.0 * reach * cov + reach**2 * var_slope + self.level**2 * steps
+        mean = np.minimum(np.maximum(level + slope * reach, STEEPEST_FALL * level), STEEPEST_RISE * level)
         weights = np.array(self.weights)
         mixed = weights @ mean
         return mixed, weights @ (variance + (mean - mixed) ** 2)
+
+
+@functools.lru_cache(maxsize=8)
+def _spans(offsets: bytes) -> tuple[FloatArray, FloatArray]:
+    """Return how far each member's slope reaches, and the variance of its random walk per squared level, by offset.
+
+    Args:
+        offsets: of an array of floats, because arrays cannot be looked up by.
+    """
+    seconds = np.frombuffer(offsets)
+    steps = LEVEL_STEPS * seconds + SLOPE_STEPS * seconds * np.minimum(seconds, FADES) ** 2 / 3.0
+    return FADES * -np.expm1(-seconds / FADES), steps

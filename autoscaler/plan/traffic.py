@@ -1,7 +1,7 @@
 """What the stages of a model have to serve: classes of requests, and the levels their load may reach."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ _LENGTH_SCORES: FloatArray = ndtri((_LENGTH_BINS[:-1] + _LENGTH_BINS[1:]) / 2)
 # Levels of load that a forecast holds possible: bins of its distribution, finer above, where capacity is decided.
 _LEVEL_BINS = np.array([0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.995, 1.0])
 LEVEL_WEIGHTS: FloatArray = np.diff(_LEVEL_BINS)
-_LEVEL_PROBABILITIES = tuple(float(p) for p in (_LEVEL_BINS[:-1] + _LEVEL_BINS[1:]) / 2)
+_MEDIAN_AND_LEVELS = np.array([0.5, *(_LEVEL_BINS[:-1] + _LEVEL_BINS[1:]) / 2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand], margi
     Profiles are taken as independent: their excesses over the median add up in squares, not in full. At each level
     the total excess is shared among the classes as their own excesses are.
     """
-    forecasts = [_tokens(role, demand)[horizon] for demand in demands]
-    medians = np.array([forecast.mean.at(0.5) for forecast in forecasts])
-    own = np.array([[f.mean.at(p) for f in forecasts] for p in _LEVEL_PROBABILITIES]) - medians
+    means = [_tokens(role, demand)[horizon].mean for demand in demands]
+    found = np.array([np.interp(_MEDIAN_AND_LEVELS, mean.probabilities, mean.levels) for mean in means]).T
+    medians, own = found[0], found[1:] - found[0]
     apart, together = np.abs(own).sum(axis=1), np.sqrt((own**2).sum(axis=1))
     shrink = np.divide(together, apart, out=np.ones_like(apart), where=apart > 0)
     return Levels(horizon, np.maximum(0.0, medians + margin * own * shrink[:, None]))
 
 
-def _tokens(role: Role, demand: ProfileDemand) -> "dict[Seconds, RateForecast]":
-    return dict(demand.output_tokens_per_second if role is Role.DECODE else demand.uncached_prompt_tokens_per_second)
+def _tokens(role: Role, demand: ProfileDemand) -> Mapping[Seconds, RateForecast]:
+    return demand.output_tokens_per_second if role is Role.DECODE else demand.uncached_prompt_tokens_per_second
