@@ -108,17 +108,20 @@ class PolicyModel:
     @classmethod
     def starting(cls, policy: SLOPolicy, priors: Mapping[str, Prior]) -> "PolicyModel":
         """Return a model without any experience."""
-        return cls(policy, {variant.name: VariantModel(variant, priors[variant.name]) for variant in policy.variants})
+        variants = {variant.name: VariantModel(variant, priors[variant.name]) for variant in policy.variants}
+        return cls(policy, variants, LoadForecaster(calendar=policy.calendar))
 
     def inheriting(self, former: "PolicyModel") -> "PolicyModel":
         """Return this model with what an earlier version of the policy has taught, as far as it still applies."""
         variants = {name: model.inheriting(former.variants.get(name)) for name, model in self.variants.items()}
         memories = {name: memory for name, memory in former.memories.items() if name in variants}
         same_requests = _traffic(former.policy) == _traffic(self.policy)
+        forecaster = former.forecaster if same_requests else self.forecaster
+        forecaster.live_by(self.policy.calendar)
         return PolicyModel(
             self.policy,
             variants,
-            forecaster=former.forecaster if same_requests else self.forecaster,
+            forecaster=forecaster,
             memories=MappingProxyType(memories),
             margins=former.margins if former.policy.profiles == self.policy.profiles else self.margins,
         )

@@ -20,7 +20,7 @@ from autoscaler.errors import InputError
 from autoscaler.forecast import evaluation
 from autoscaler.forecast.conformal import PROBABILITIES
 from autoscaler.forecast.evaluation import MIXTURE, REFERENCE, RollingOrigin
-from autoscaler.forecast.features import IntArray
+from autoscaler.forecast.minutes import IntArray
 from autoscaler.performance.step import FloatArray
 from benchmarks import forecast_probes as probes
 from benchmarks import forecast_traces as traces

@@ -86,6 +86,15 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Calendar:
+    """Where the people behind the load live: their days begin at midnight there, and they rest on its holidays."""
+
+    country: str  # ISO 3166-1 code
+    time_zone: str
+    subdivision: str | None = None  # ISO 3166-2 code without the country; None: holidays of the whole country only
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleDown:
     """How a replica leaves: withdrawn, emptied within the time limit, then removed."""
 
@@ -150,6 +159,7 @@ class SLOPolicy:
     ratio: RatioGuard = field(default_factory=RatioGuard)
     behavior: Behavior = field(default_factory=Behavior)
     schedules: tuple[Schedule, ...] = ()
+    calendar: Calendar | None = None  # None: days begin at midnight UTC, and all are alike
     scale_down: ScaleDown = field(default_factory=ScaleDown)
     scale_to_zero: ScaleToZero = field(default_factory=ScaleToZero)
     scheduler: Scheduler = field(default_factory=Scheduler)

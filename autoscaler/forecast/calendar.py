@@ -1,14 +1,19 @@
 """What is known of the future: events that multiply the load, and days on which people rest."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import prod
+from zoneinfo import ZoneInfo
 
 import holidays
+import numpy as np
+from numpy.typing import NDArray
 
+from autoscaler.domain.policy import Calendar
 from autoscaler.domain.units import Instant
-from autoscaler.errors import InputError
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +36,41 @@ def factor_at(events: Iterable[LoadEvent], moment: Instant) -> float:
 
 
 EPOCH = date(1970, 1, 1)
-"""Day 0: a day's number is Unix time over 86,400 s."""
+"""Local day 0."""
+
+CLOCKS_CHANGE = 30
+"""Minutes; no clock changes between two multiples of it (UTC)."""
 
 
-def rest_days(country: str, years: Iterable[int]) -> frozenset[int]:
-    """Return the numbers of the days on which a country rests: weekends and public holidays.
+def local(minutes: IntArray, calendar: Calendar | None) -> IntArray:
+    """Return minutes on the clock of the calendar: 1,440 a day, day 0 begins on 1 January 1970 at midnight there.
 
     Args:
-        country: ISO 3166-1 code, e.g. ``DE``.
-        years: which years.
-
-    Raises:
-        InputError: the country is not known.
+        minutes: numbers of minutes, Unix time / 60.
+        calendar: whose clock; None: UTC.
     """
-    try:
-        calendar = holidays.country_holidays(country, years=(wanted := sorted(set(years))))
-    except NotImplementedError as error:
-        msg = f"country {country!r}: no calendar of it; use an ISO 3166-1 code such as DE or US"
-        raise InputError(msg) from error
-    resting = {(day - EPOCH).days for day in calendar}
-    for year in wanted:
-        days = (date(year, 1, 1) + timedelta(days=i) for i in range(366))
-        resting |= {(day - EPOCH).days for day in days if day.year == year and day.weekday() in calendar.weekend}
-    return frozenset(resting)
+    if calendar is None:
+        return minutes
+    spans, place = np.unique(minutes // CLOCKS_CHANGE, return_inverse=True)
+    ahead = [_minutes_ahead(calendar.time_zone, int(span)) for span in spans]
+    return np.asarray(minutes + np.array(ahead, dtype=np.int64)[place])
+
+
+@functools.lru_cache(maxsize=4096)
+def _minutes_ahead(time_zone: str, span: int) -> int:
+    moment = datetime.fromtimestamp(span * CLOCKS_CHANGE * 60, UTC).astimezone(ZoneInfo(time_zone))
+    return int((moment.utcoffset() or timedelta()) / timedelta(minutes=1))
+
+
+def resting(minutes: IntArray, calendar: Calendar) -> NDArray[np.bool_]:
+    """Tell of local minutes (see ``local``) whether people rest then: weekends and public holidays."""
+    days, place = np.unique(minutes // MINUTES_PER_DAY, return_inverse=True)
+    rests = np.array([_rests(calendar.country, calendar.subdivision, int(day)) for day in days], dtype=bool)
+    return rests[place]
+
+
+@functools.lru_cache(maxsize=4096)
+def _rests(country: str, subdivision: str | None, day: int) -> bool:
+    when = EPOCH + timedelta(days=day)
+    known = holidays.country_holidays(country, subdiv=subdivision, years=when.year)
+    return when in known or when.weekday() in known.weekend

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from autoscaler.domain.policy import Calendar
 from autoscaler.forecast.learned import Kind, Learned
 from autoscaler.forecast.memory import NODES, SPANS, Memory
 from autoscaler.forecast.mixture import Mixture
@@ -80,11 +81,11 @@ class Council:
         """Return the experts that have to be trained."""
         return [expert for expert in self.experts if isinstance(expert, Learned)]
 
-    def rest_on(self, days: frozenset[int]) -> None:
-        """Tell the experts of seasons on which days people rest."""
+    def live_by(self, calendar: Calendar | None) -> None:
+        """Tell the experts of seasons whose days these are."""
         for expert in self.experts:
             if isinstance(expert, DayProfile):
-                expert.rest = days
+                expert.calendar = calendar
 
     def champion(self, node: int) -> str:
         """Return the name of the expert with the largest weight at a node."""

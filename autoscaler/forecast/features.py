@@ -4,16 +4,11 @@ Every feature and the target are logarithms of ratios to the usual level (an exp
 right when the level shifts. Rows are built by one function, for training (many origins) and in the loop (one).
 """
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-from autoscaler.forecast.minutes import MINUTES_PER_DAY
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
 from autoscaler.performance.step import FloatArray
-
-IntArray: TypeAlias = NDArray[np.int64]
 
 PAST = 240
 """Minutes of the immediate past that a row is made of."""

@@ -14,9 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from autoscaler.forecast import features
-from autoscaler.forecast.features import IntArray
 from autoscaler.forecast.memory import NODES, TRAINED, Memory
-from autoscaler.forecast.minutes import MINUTES_PER_DAY
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
 from autoscaler.performance.step import FloatArray
 
 if TYPE_CHECKING:

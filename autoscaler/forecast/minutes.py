@@ -6,11 +6,15 @@ zeros.
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import FloatArray
+
+IntArray: TypeAlias = NDArray[np.int64]
 
 LONGEST_SAMPLE = Seconds(90.0)
 """A sample speaks for at most so much time before it; what lies further back was not seen."""

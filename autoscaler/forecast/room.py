@@ -13,6 +13,7 @@ import numpy as np
 
 from autoscaler.domain.demand import Demand, ProfileDemand, RateForecast
 from autoscaler.domain.observation import Moments, ProfileLoad
+from autoscaler.domain.policy import Calendar
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
@@ -139,9 +140,7 @@ class LoadForecaster:
     """Forecasts the load of every profile of one policy."""
 
     profiles: dict[str, ProfileForecaster] = field(default_factory=dict)
-    rest_days: frozenset[int] = (
-        frozenset()
-    )  # see calendar.rest_days; days of work and of rest have profiles of their own
+    calendar: Calendar | None = None  # days of work and of rest have profiles of their own; None: all are alike
     looked_at: int = 0  # the minute up to which outages were looked for
 
     def observe(self, at: Instant, loads: Mapping[str, ProfileLoad], *, long_ago: bool = False) -> None:
@@ -155,9 +154,16 @@ class LoadForecaster:
         """
         for name, load in loads.items():
             if name not in self.profiles:
-                self.profiles[name] = _watching(ProfileForecaster(), self.rest_days)
+                self.profiles[name] = _watching(ProfileForecaster(), self.calendar)
             self.profiles[name].observe(at, load, long_ago=long_ago)
         self._forget_outages()
+
+    def live_by(self, calendar: Calendar | None) -> None:
+        """Cut days, and tell those of rest, by this calendar from now on; profiles of days follow within the hour."""
+        self.calendar = calendar
+        for profile in self.profiles.values():
+            for series in profile.series.values():
+                series.council.live_by(calendar)
 
     def _forget_outages(self) -> None:
         """Turn minutes in which every profile was silent for long into gaps: then the measurement failed, not the load.
@@ -281,9 +287,9 @@ class LoadForecaster:
         return {h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold)) for h in horizons}
 
 
-def _watching(profile: ProfileForecaster, rest_days: frozenset[int]) -> ProfileForecaster:
+def _watching(profile: ProfileForecaster, calendar: Calendar | None) -> ProfileForecaster:
     for series in profile.series.values():
-        series.council.rest_on(rest_days)
+        series.council.live_by(calendar)
         for horizon in HORIZONS:
             series.watch((on_grid(horizon), on_grid(HOLD)))
     return profile

@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autoscaler.domain.policy import Calendar
+from autoscaler.forecast.calendar import local, resting
 from autoscaler.forecast.memory import NODES, SPANS, Memory
-from autoscaler.forecast.minutes import MINUTES_PER_DAY
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
 from autoscaler.performance.step import FloatArray
 
 SMOOTHED_OVER = 31
@@ -15,26 +18,21 @@ CLIP = (0.5, 2.0)
 """How much the profile may change the present level."""
 
 
-def day_profile(values: FloatArray, first: int) -> FloatArray:
-    """Return the mean load of each minute of the day over up to seven days, smoothed around the clock.
+def day_profile(values: FloatArray, minute_of_day: IntArray) -> FloatArray:
+    """Return the mean load of each minute of the day, smoothed around the clock.
 
     Args:
-        values: minutes, NaN where there is a gap, at least a day.
-        first: number (Unix time / 60) of the first of them.
+        values: minutes, NaN where there is a gap.
+        minute_of_day: of each of them, 0 to 1439.
 
     Returns:
         Shape (1440,), > 0: 5 % of the mean is added, so that quiet hours do not divide by nothing.
     """
-    kept = values[-7 * MINUTES_PER_DAY :]
-    start = (first + len(values) - len(kept)) % MINUTES_PER_DAY
-    days = -(-(start + len(kept)) // MINUTES_PER_DAY)
-    padded = np.full(days * MINUTES_PER_DAY, np.nan)
-    padded[start : start + len(kept)] = kept
-    table = padded.reshape(days, MINUTES_PER_DAY)
-    seen = ~np.isnan(table)
-    counts = seen.sum(axis=0)
-    overall = float(np.nanmean(kept)) if seen.any() else 0.0
-    means = np.where(counts > 0, np.where(seen, table, 0.0).sum(axis=0) / np.maximum(counts, 1), overall)
+    seen = ~np.isnan(values)
+    overall = float(values[seen].mean()) if seen.any() else 0.0
+    counts = np.bincount(minute_of_day[seen], minlength=MINUTES_PER_DAY)
+    sums = np.bincount(minute_of_day[seen], weights=values[seen], minlength=MINUTES_PER_DAY)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), overall)
     half = SMOOTHED_OVER // 2
     around = np.concatenate([means[-half:], means, means[:half]])
     smooth = np.convolve(around, np.full(SMOOTHED_OVER, 1.0 / SMOOTHED_OVER), mode="valid")
@@ -44,22 +42,31 @@ def day_profile(values: FloatArray, first: int) -> FloatArray:
 FEWEST_ALIKE = 2
 """Days of the same kind (of work, or of rest) below which all days count."""
 
+LOOKS_BACK = 7 * MINUTES_PER_DAY
+"""So many of the newest minutes (of days alike) are averaged."""
 
-def days_alike(values: FloatArray, first: int, rest: frozenset[int]) -> FloatArray:
-    """Return minutes in which days unlike the newest are gaps: rest days while people work, and the reverse."""
-    days = (first + np.arange(len(values))) // MINUTES_PER_DAY
-    resting = np.isin(days, list(rest))
-    alike = resting == resting[-1]
-    if alike.sum() < FEWEST_ALIKE * MINUTES_PER_DAY:
-        return values
-    return np.where(alike, values, np.nan)
+
+def days_alike(minutes: IntArray, calendar: Calendar | None) -> NDArray[np.bool_]:
+    """Tell which minutes belong to days like the newest: days of rest, or of work; all, while few do.
+
+    Args:
+        minutes: on the clock of the calendar (``calendar.local``), at least one.
+        calendar: which days are alike; None: all.
+    """
+    if calendar is not None:
+        rest = resting(minutes, calendar)
+        alike = np.asarray(rest == rest[-1])
+        if alike.sum() >= FEWEST_ALIKE * MINUTES_PER_DAY:
+            return alike
+    return np.ones(len(minutes), dtype=bool)
 
 
 @dataclass(slots=True)
 class DayProfile:
     """The ten-minute average times the change that the mean day shows from now to then."""
 
-    rest: frozenset[int] = frozenset()  # numbers of days (Unix time / 86,400 s) on which people rest; none: all alike
+    calendar: Calendar | None = None  # whose days; None: days of UTC, all alike
+    ahead: int = 0  # minutes that the clock of the calendar is ahead of UTC
     profile: list[float] = field(default_factory=list)
     name: str = "day-profile"
     needs: int = MINUTES_PER_DAY
@@ -68,13 +75,15 @@ class DayProfile:
 
     def fit(self, memory: Memory) -> None:
         """Take the mean of the last days anew."""
-        values, first = memory.minutes.values, memory.minutes.first
-        alike = days_alike(values, first, self.rest) if self.rest else values
-        self.profile = day_profile(alike, first).tolist()
+        values = memory.minutes.values
+        minutes = local(memory.minutes.first + np.arange(len(values)), self.calendar)
+        self.ahead = int(minutes[-1]) - (memory.minutes.end - 1)
+        newest = np.flatnonzero(days_alike(minutes, self.calendar))[-LOOKS_BACK:]
+        self.profile = day_profile(values[newest], minutes[newest] % MINUTES_PER_DAY).tolist()
 
     def predict(self, memory: Memory) -> FloatArray:
         """Return the average times the profile's ratio, at each node."""
-        now = (memory.minutes.end - 1) % MINUTES_PER_DAY
+        now = (memory.minutes.end - 1 + self.ahead) % MINUTES_PER_DAY
         level = memory.levels[SPANS.index(10)]
         if not self.profile:
             return np.full(len(NODES), level)

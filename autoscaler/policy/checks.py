@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from autoscaler.domain.pool import Role
 from autoscaler.domain.profile import DEFAULT_PROFILE
-from autoscaler.policy import durations, schedules, schema
+from autoscaler.policy import countries, durations, schedules, schema
 from autoscaler.policy.problems import Path, Problem, dotted, error, shown, warning
 from autoscaler.policy.understood import Placed, PlacedVariant, Understood
 
@@ -249,6 +249,30 @@ def schedule_times(document: Understood) -> Iterator[Problem]:
             yield error((*schedule.path, "timeZone"), f"{shown(zone)} is no time zone; write e.g. Europe/Berlin or UTC")
 
 
+def calendar_place(document: Understood) -> Iterator[Problem]:
+    """Find a calendar of which no holidays, or no midnight, are known."""
+    calendar = document.calendar
+    if calendar is None:
+        return
+    place = ("spec", "calendar")
+    known = countries.subdivisions(calendar.country)
+    if known is None:
+        yield error(
+            (*place, "country"),
+            f"no holidays are known of {shown(calendar.country)}; write an ISO 3166-1 code such as DE or US",
+        )
+    elif calendar.subdivision is not None and calendar.subdivision not in known:
+        way_out = f"use one of {', '.join(known)}" if known else "leave it out"
+        yield error(
+            (*place, "subdivision"),
+            f"no holidays are known of a {shown(calendar.subdivision)} in {calendar.country}; {way_out}",
+        )
+    if not schedules.is_time_zone(calendar.time_zone):
+        yield error(
+            (*place, "timeZone"), f"{shown(calendar.time_zone)} is no time zone; write e.g. Europe/Berlin or UTC"
+        )
+
+
 def schedule_wishes(document: Understood) -> Iterator[Problem]:
     """Find schedules that ask for nothing, or for more replicas than a variant may have."""
     most = {variant.value.name: variant.value.max_replicas for variant in document.variants}
@@ -289,4 +313,5 @@ CHECKS: tuple[Check, ...] = (
     schedule_variants,
     schedule_times,
     schedule_wishes,
+    calendar_place,
 )

@@ -28,6 +28,7 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         ratio=domain.RatioGuard(spec.ratio.min_prefill_per_decode, spec.ratio.max_prefill_per_decode),
         behavior=_behavior(spec.behavior),
         schedules=tuple(_schedule(schedule) for schedule in spec.schedules),
+        calendar=_calendar(spec.calendar),
         scale_down=domain.ScaleDown(spec.scale_down.drain_timeout, spec.scale_down.max_concurrent_drains),
         scale_to_zero=domain.ScaleToZero(spec.scale_to_zero.enabled, spec.scale_to_zero.after),
         scheduler=_scheduler(spec.scheduler),
@@ -104,6 +105,12 @@ def _schedule(schedule: schema.Schedule) -> domain.Schedule:
         min_replicas=tuple(sorted(schedule.min_replicas.items())),
         load_factor=schedule.load_factor,
     )
+
+
+def _calendar(calendar: schema.Calendar | None) -> domain.Calendar | None:
+    if calendar is None:
+        return None
+    return domain.Calendar(calendar.country, calendar.time_zone, calendar.subdivision)
 
 
 def _scheduler(scheduler: schema.Scheduler) -> domain.Scheduler:

@@ -203,6 +203,17 @@ class Schedule(Part):
     """Expected load during the time span, as a multiple of the usual."""
 
 
+class Calendar(Part):
+    """Days of work and of rest, for forecasts: where the people behind the load live."""
+
+    country: Text = Field(examples=["DE"])
+    """ISO 3166-1 code of the country; its weekends and public holidays are days of rest."""
+    subdivision: Text | None = Field(None, examples=["BY"])
+    """ISO 3166-2 code of a part of the country, without the country, for the holidays that only it has."""
+    time_zone: Text = Field(examples=["Europe/Berlin"])
+    """Time zone in which a day begins at midnight."""
+
+
 class ScaleDown(Part):
     """How a replica leaves: withdrawn from the picker, emptied, then removed."""
 
@@ -262,6 +273,8 @@ class Spec(Part):
     """Damping of both directions."""
     schedules: tuple[Schedule, ...] = ()
     """Time spans known beforehand."""
+    calendar: Calendar | None = None
+    """Days of work and of rest; without it days begin at midnight UTC and all are alike."""
     scale_down: ScaleDown = ScaleDown()
     """How replicas leave."""
     scale_to_zero: ScaleToZero = ScaleToZero()

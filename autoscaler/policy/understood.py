@@ -46,6 +46,7 @@ class Understood:
     scheduler: schema.Scheduler | None
     scale_to_zero: schema.ScaleToZero | None
     schedules: tuple[Placed[schema.Schedule], ...]
+    calendar: schema.Calendar | None
 
 
 def understand(raw: Mapping[str, Any]) -> Understood:
@@ -67,6 +68,7 @@ def understand(raw: Mapping[str, Any]) -> Understood:
         scheduler=_part(schema.Scheduler, spec.get("scheduler", {"none": True})),
         scale_to_zero=_part(schema.ScaleToZero, spec.get("scaleToZero", {})),
         schedules=_list(schema.Schedule, spec.get("schedules"), ("spec", "schedules"))[0],
+        calendar=_part(schema.Calendar, spec.get("calendar")),
     )
 
 

@@ -121,7 +121,7 @@ def test_the_room_hands_out_training_and_takes_models_back() -> None:
 def test_the_day_profile_is_the_mean_day_without_gaps() -> None:
     values = daily(3.0)
     values[100:200] = math.nan
-    profile = day_profile(values, first=0)
+    profile = day_profile(values, np.arange(len(values)) % 1440)
     assert profile.shape == (1440,)
     assert profile.argmax() == pytest.approx(360, abs=60)
     assert np.isfinite(profile).all()
