@@ -7,13 +7,15 @@ calls names a ``Place``; whoever fails gets a ``KubeReadError`` or ``KubeWriteEr
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 import yaml
@@ -190,6 +192,40 @@ class Backoff:
         return Seconds(whole * (0.5 + 0.5 * self.jitter()))
 
 
+class Client(client.ApiClient):
+    """A client whose ``close`` leaves no socket behind.
+
+    A TLS connection whose call ended early says farewell in the background, for as long as the server takes to answer:
+    where the event loop ends before, the socket stays. So what is still open at the end is hung up.
+    """
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        """Take a login."""
+        super().__init__(configuration)
+        self._sockets = WeakSet[socket.socket]()
+        connector: Any = self.rest_client.pool_manager.connector  # made by the library, which takes no options for it
+        connector._socket_factory = self._socket  # noqa: SLF001
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
+        self._sockets.add(made)
+        return made
+
+    async def close(self) -> None:
+        """Close every connection, those too that wait for a farewell."""
+        await super().close()
+        for left in self._open():
+            with suppress(OSError):  # not connected yet, or no longer
+                left.shutdown(socket.SHUT_RDWR)
+        for _ in range(100):  # its transport reads the end, and closes it
+            if not self._open():
+                break
+            await asyncio.sleep(0.01)
+
+    def _open(self) -> list[socket.socket]:
+        return [each for each in self._sockets if each.fileno() >= 0]
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """Where credentials come from: the file, else KUBECONFIG, else the pod's service account, else ~/.kube/config."""
@@ -197,7 +233,7 @@ class Login:
     kubeconfig: str | None = None
     context: str | None = None
 
-    async def client(self) -> client.ApiClient:
+    async def client(self) -> Client:
         """Read the credentials anew, and make a client of them (nothing is sent).
 
         Raises:
@@ -216,7 +252,7 @@ class Login:
                     client_configuration=made,
                     persist_config=False,
                 )
-            ready = client.ApiClient(made)  # reads certificates
+            ready = Client(made)  # reads certificates
         except UNUSABLE_LOGIN as error:
             source = named or "the default login"
             msg = f"no login to Kubernetes by {source}: {error}; set KUBECONFIG or --kubeconfig, or run in a cluster"
@@ -246,7 +282,7 @@ class KubeSession:
     def __init__(
         self,
         login: Login,
-        logged_in: client.ApiClient,
+        logged_in: Client,
         backoff: Backoff,
         limits: Limits,
         may_write: Callable[[], bool],
@@ -257,7 +293,7 @@ class KubeSession:
         self._login = login
         self._limits = limits
         self._client = logged_in
-        self._retired: list[client.ApiClient] = []  # may still carry answers; closed at the end
+        self._retired: list[Client] = []  # may still carry answers; closed at the end
         self._logging_in = asyncio.Lock()
         self._resources: dict[tuple[str, str], Resource] = {}
 
@@ -386,7 +422,7 @@ class KubeSession:
             else:
                 await asyncio.sleep(delay)
 
-    async def _log_in_again(self, used: client.ApiClient, refused: KubeError) -> None:
+    async def _log_in_again(self, used: Client, refused: KubeError) -> None:
         """Read rotated credentials, unless another call has just done so."""
         async with self._logging_in:
             if self._client is used:

@@ -4,6 +4,7 @@ Start-up arguments and their reasons: the ServiceAccount admission plugin would 
 exists; with ``--use-service-account-credentials=false`` the controllers do nothing, silently.
 """
 
+import contextlib
 import json
 import ssl
 import subprocess
@@ -95,6 +96,10 @@ class ControlPlane:
     def kill_api_server(self) -> None:
         """End the API server by SIGKILL."""
         self._api_server.kill()
+
+    def frozen_api_server(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the API server stands still: it is connected to, and answers nothing."""
+        return self._api_server.frozen()
 
     def start_api_server(self) -> None:
         """Start the API server again, at the same address and with the same certificate; no harm where it runs."""

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from kubernetes_asyncio import client, config, watch
+from kubernetes_asyncio import client, watch
 from kubernetes_asyncio.client.exceptions import ApiException
+
+from autoscaler.kube import Login
 
 STARTUP_SECONDS = "test.disagg-autoscaler.io/startup-seconds"  # annotation of the pod; absent: Ready at once
 STOP_SECONDS = "test.disagg-autoscaler.io/stop-seconds"  # annotation of the pod; absent: gone at once
@@ -40,10 +42,8 @@ class FakeKubelet:
 
     async def __aenter__(self) -> Self:
         """Create the Node and look after pods from now on."""
-        configuration = client.Configuration()
-        await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=configuration)
         async with contextlib.AsyncExitStack() as stack:
-            self._api = await stack.enter_async_context(client.ApiClient(configuration))
+            self._api = await stack.enter_async_context(await Login(str(self._kubeconfig)).client())
             self._core = client.CoreV1Api(self._api)
             await self._create_node()
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())  # a failure in a task ends the test

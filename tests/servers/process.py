@@ -1,10 +1,11 @@
 """Start a server as a child process, wait until it answers, and end it surely."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.servers.guard import guard
@@ -77,6 +78,16 @@ class Server:
         self._process.wait()
         guard().release(self._process.pid)
         self._process = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the process stand still meanwhile: its connections stay, nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _story(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
