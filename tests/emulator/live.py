@@ -187,10 +187,11 @@ class Cluster:
                 scraped = time.monotonic()
                 for pod, engine in self.traffic.engines.items():
                     self._samples[pod].append(sample(self._env.now, engine))
-                self._write()
+                self.write()
             await asyncio.sleep(0.02)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Tell the controllers what is wanted, and what the engines report."""
         recent = sorted(took for at, took in self.traffic.ttfts if at > now() - 60.0)
         state = {
             "targets": self.targets,
@@ -246,7 +247,7 @@ async def controller(
         fleet = KubeFleet(session, (chosen,), QUICK)
         await fleet.start()
         try:
-            await fleet.wait_synced(Seconds(20.0))
+            await fleet.wait_synced(Seconds(60.0))
             yield Controller(session, fleet, chosen, state, urls)
         finally:
             await fleet.close()

@@ -253,7 +253,7 @@ class ControlPlane:
             server.stop()
 
 
-def eventually(holds: Callable[[], bool], *, within_s: float = 20.0, what: str = "the expected state") -> None:
+def eventually(holds: Callable[[], bool], *, within_s: float = 60.0, what: str = "the expected state") -> None:
     """Wait until a condition holds.
 
     Raises:

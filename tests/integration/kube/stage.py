@@ -73,7 +73,7 @@ async def fleet(kubeconfig: Path, *policies: SLOPolicy, freshness: Freshness = Q
         followed = KubeFleet(opened, policies, freshness)
         await followed.start()
         try:
-            await followed.wait_synced(Seconds(20.0))
+            await followed.wait_synced(Seconds(60.0))
             yield followed
         finally:
             await followed.close()
@@ -93,7 +93,7 @@ async def workload(followed: FleetSource, name: str = "decode") -> Workload:
 
 
 async def until(
-    followed: FleetSource, holds: Callable[[FleetView], bool], *, within_s: float = 20.0, what: str = "the state"
+    followed: FleetSource, holds: Callable[[FleetView], bool], *, within_s: float = 60.0, what: str = "the state"
 ) -> FleetView:
     """Look until a condition on the view holds."""
     deadline = asyncio.get_running_loop().time() + within_s

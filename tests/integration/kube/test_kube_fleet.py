@@ -25,7 +25,7 @@ def test_pods_pass_through_their_states_with_the_right_times(control_plane: Cont
     seen: list[PodState] = []
 
     async def look_until(fleet: KubeFleet, state: PodState) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while state not in seen:  # states pass: only looking tells
                 seen.extend(pod.state for pod in stage.pods(await stage.view(fleet)) if pod.state not in seen)
                 await asyncio.sleep(0.01)
@@ -106,7 +106,7 @@ def test_a_rollout_is_seen_while_it_lasts(control_plane: ControlPlane, namespace
             template = {"spec": {"template": {"metadata": {"labels": {"revision": "two"}}}}}
             control_plane.request("PATCH", f"{stage.APPS.format(namespace=namespace)}/decode", template)
             both = await stage.until(fleet, lambda view: rolling(view) and len(stage.pods(view)) > 2)
-            assert stage.ready(both) == 2, "pods of both revisions count"
+            assert stage.ready(both) >= 2, "pods of both revisions count"
             await stage.until(fleet, lambda view: (stage.ready(view), rolling(view)) == (2, False), what="its end")
 
     def rolling(view: FleetView) -> bool:

@@ -13,12 +13,14 @@ from autoscaler.kube import KubeSession
 from tests.integration.kube import stage
 from tests.servers.control_plane import CONTROLLER_AUTO, ControlPlane
 
-TERMS = Terms(duration=Seconds(3.0), margin=Seconds(1.0), retry=Seconds(0.2))
+SHORT = Terms(duration=Seconds(3.0), margin=Seconds(1.0), retry=Seconds(0.2))
+LONG = Terms(duration=Seconds(300.0), margin=Seconds(30.0), retry=Seconds(0.2))  # runs out in no test
+PATIENCE_S = 60.0
 
 
-def candidate(session: KubeSession, namespace: str, identity: str) -> LeaseElector:
+def candidate(session: KubeSession, namespace: str, identity: str, terms: Terms = LONG) -> LeaseElector:
     now = lambda: Instant(time.time())  # noqa: E731  # the clock of a person's wall
-    return LeaseElector(session, namespace=namespace, name="controller", identity=identity, now=now, terms=TERMS)
+    return LeaseElector(session, namespace=namespace, name="controller", identity=identity, now=now, terms=terms)
 
 
 @asynccontextmanager
@@ -35,7 +37,7 @@ async def two(plane: ControlPlane, namespace: str) -> AsyncIterator[tuple[LeaseE
 
 
 async def first(*electors: LeaseElector) -> LeaseElector:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         waiting = {asyncio.create_task(elector.wait_leading()): elector for elector in electors}
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -44,22 +46,19 @@ async def first(*electors: LeaseElector) -> LeaseElector:
 
 
 def test_one_leads_and_hands_over_at_once(control_plane: ControlPlane, namespace: str) -> None:
-    async def play() -> tuple[float, bool]:
+    async def play() -> bool:
         async with two(control_plane, namespace) as pair:
             leader = await first(*pair)
             (other,) = (elector for elector in pair if elector is not leader)
             for _ in range(10):
                 await asyncio.sleep(0.1)
                 assert (leader.is_leader, other.is_leader) == (True, False)
-            begun = time.monotonic()
             await leader.stop()
             assert not leader.is_leader
-            assert await first(other) is other
-            return time.monotonic() - begun, other.leader == other.identity
+            assert await first(other) is other, "released, not run out"
+            return other.leader == other.identity
 
-    took, known = asyncio.run(play())
-    assert took < TERMS.duration, "released, not run out"
-    assert known
+    assert asyncio.run(play())
     spec = control_plane.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/controller")[
         "spec"
     ]
@@ -68,38 +67,37 @@ def test_one_leads_and_hands_over_at_once(control_plane: ControlPlane, namespace
 
 @pytest.mark.slow
 def test_a_leader_that_is_cut_off_stops_before_the_next_begins(control_plane: ControlPlane, namespace: str) -> None:
-    """The leader's right to renew is taken away; every look at both finds at most one leader."""
+    """The leader's right to renew is taken away; the heir begins when the leader's last claim has surely run out."""
     rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
     control_plane.grant(CONTROLLER_AUTO, rules, namespace=namespace)
 
-    async def play() -> tuple[float, str]:
+    async def play() -> str:
         async with (
             stage.session(control_plane.kubeconfig(CONTROLLER_AUTO)) as left,
             stage.session(control_plane.kubeconfig()) as right,
         ):
-            cut, heir = candidate(left, namespace, "cut"), candidate(right, namespace, "heir")
+            cut, heir = candidate(left, namespace, "cut", SHORT), candidate(right, namespace, "heir", SHORT)
             await cut.start()
             await first(cut)
             await heir.start()
             control_plane.grant(CONTROLLER_AUTO, [], namespace=namespace)
-            idle = 0.0
-            async with asyncio.timeout(15):
-                while not heir.is_leader:
-                    await asyncio.sleep(0.02)
-                    idle += 0.02 * (not cut.is_leader)
+            await first(heir)
             assert not cut.is_leader, "two leaders at once"
+            last, following = cut._renewed, heir._renewed  # noqa: SLF001 - when they were sent, exactly
+            assert last is not None
+            assert following is not None
+            assert following - last >= SHORT.duration
             problem = cut.problem
             for elector in (cut, heir):
                 await elector.stop()
-            return idle, problem
+            return problem
 
-    idle, problem = asyncio.run(play())
-    assert idle > TERMS.margin / 2, "nobody leads between the old leader's last moment and the new one's first"
+    problem = asyncio.run(play())
     assert 'grant verb "get" on "leases" of API group "coordination.k8s.io"' in problem
 
 
 def test_a_dead_leader_of_the_same_name_is_succeeded_at_once(control_plane: ControlPlane, namespace: str) -> None:
-    async def play() -> float:
+    async def play() -> None:
         async with stage.session(control_plane.kubeconfig()) as session:
             before = candidate(session, namespace, "same")
             await before.start()
@@ -107,12 +105,9 @@ def test_a_dead_leader_of_the_same_name_is_succeeded_at_once(control_plane: Cont
             killed = before._task  # noqa: SLF001  # a SIGKILL releases nothing
             assert killed is not None
             killed.cancel()
-            begun = time.monotonic()
             after = candidate(session, namespace, "same")
             await after.start()
             await first(after)
-            took = time.monotonic() - begun
             await after.stop()
-            return took
 
-    assert asyncio.run(play()) < TERMS.duration - TERMS.margin
+    asyncio.run(play())
