@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from autoscaler.domain.fleet import Workload
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation
-from autoscaler.domain.plan import ModelPlan, Plan
+from autoscaler.domain.plan import Plan
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Variant
 from autoscaler.domain.units import Instant, Seconds, after
@@ -135,12 +135,12 @@ class PolicyModel:
             if isinstance(workload, Workload):
                 variant.learn(at, workload, observed.engines)
 
-    def plan(self, at: Instant, observed: ModelObservation, period: Seconds) -> ModelPlan:
-        """Decide for these pools, and remember what was decided."""
+    def situation(self, at: Instant, observed: ModelObservation, period: Seconds) -> Situation:
+        """Return all that a plan for these pools is made from."""
         knowledge = {name: variant.knowledge(period) for name, variant in self.variants.items()}
         horizons = sorted({period, *(known.lead for known in knowledge.values())})
         demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW, self._events(at))
-        situation = Situation(
+        return Situation(
             at,
             self.policy,
             observed,
@@ -151,8 +151,6 @@ class PolicyModel:
             margins=self.margins,
             floors=self._floors(at, knowledge),
         )
-        plan, self.memories = planner.plan(situation, self.memories)
-        return plan
 
     def _events(self, at: Instant) -> Mapping[str, Sequence[LoadEvent]]:
         """Return the changes of load that schedules announce; they hold for every profile."""
@@ -230,11 +228,16 @@ class Decider:
 
     def decide(self, observation: Observation) -> Plan:
         """Return what to do now; a policy that the observation does not mention is left alone."""
-        plans = {}
+        situations = []
         for key, observed in observation.models.items():
             if key in self._models:
                 self._models[key].learn(observation.at, observed)
-                plans[key] = self._models[key].plan(observation.at, observed, self._period)
+                situations.append(self._models[key].situation(observation.at, observed, self._period))
+        models = [self._models[situation.policy.key] for situation in situations]
+        plans = {}
+        planned = planner.plans(situations, [model.memories for model in models])
+        for model, (plan, memories) in zip(models, planned, strict=True):
+            model.memories, plans[plan.policy] = memories, plan
         return Plan(observation.at, MappingProxyType(plans))
 
     def replica_model(self, policy: str, variant: str) -> ReplicaModel:

@@ -163,6 +163,14 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
                 "spec.scaleToZero.after",
             )
         },
+        "spec.budget": (
+            Rule(
+                "!has(self.sharedAs) || has(self.costPerHour)"
+                " || (has(self.acceleratorLimits) && size(self.acceleratorLimits) > 0)",
+                "sharedAs limits nothing; give acceleratorLimits or costPerHour, or leave sharedAs out",
+                ".sharedAs",
+            ),
+        ),
         "spec.budget.acceleratorLimits": (
             Rule(
                 _keys_like("^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", 63),

@@ -63,6 +63,7 @@ class Budget:
 
     accelerator_limits: tuple[tuple[str, int], ...] = ()
     cost_per_hour: float | None = None
+    shared_as: str = ""  # policies that say the same name use up these limits together; empty: this policy alone
 
 
 @dataclass(frozen=True, slots=True)

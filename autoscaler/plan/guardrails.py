@@ -47,26 +47,41 @@ def at_least(floor: Floor | None, variant: Variant) -> Amendment:
 
 
 def within_budget(
-    variants: Sequence[Variant], budget: Budget, proposals: Proposals, occupied: Mapping[str, int] | None = None
+    variants: Sequence[Variant],
+    budget: Budget,
+    proposals: Proposals,
+    occupied: Mapping[str, int] | None = None,
+    importance: Mapping[str, int] | None = None,
 ) -> Proposals:
     """Cut proposals until accelerators and cost per hour fit, one replica at a time from the pool least cut so far.
 
-    Minimums stay. Roles are cut in step, because a request needs both: the variant that keeps the largest share of its
-    wish gives next, the dearest of equals. What shrinks goes first: as long as replicas that leave are there
-    (``occupied``, by variant name), others grow only into what is free.
+    Minimums stay. What is less important (``importance``, by variant name) gives first. Roles are cut in step, because
+    a request needs both: the variant that keeps the largest share of its wish gives next, the dearest of equals. What
+    shrinks goes first: as long as replicas that leave are there (``occupied``, by variant name), others grow only into
+    what is free.
     """
     wishes = {variant.name: proposals[variant.name].target for variant in variants}
     there = dict.fromkeys(wishes, 0) | dict(occupied or {})
-    counts = _fitting(variants, budget, wishes, dict.fromkeys(wishes, 0))
-    growing = _fitting(variants, budget, counts, there)
+    order = dict.fromkeys(wishes, 0) | dict(importance or {})
+    counts = _fitting(variants, budget, wishes, dict.fromkeys(wishes, 0), order)
+    growing = _fitting(variants, budget, counts, there, order)
     return {
         name: _cut(_cut(proposals[name], counts[name], Code.OVER_BUDGET), growing[name], Code.AWAITS_RELEASE)
         for name in counts
     }
 
 
+def fits(variants: Sequence[Variant], budget: Budget, counts: Mapping[str, int]) -> bool:
+    """Tell whether counts, by variant name, keep every limit."""
+    return _overspent(variants, budget, counts) is None
+
+
 def _fitting(
-    variants: Sequence[Variant], budget: Budget, wishes: Mapping[str, int], there: Mapping[str, int]
+    variants: Sequence[Variant],
+    budget: Budget,
+    wishes: Mapping[str, int],
+    there: Mapping[str, int],
+    importance: Mapping[str, int],
 ) -> dict[str, int]:
     """Return counts cut until they fit, where no variant uses less than what is there of it."""
     counts = dict(wishes)
@@ -74,6 +89,8 @@ def _fitting(
         givers = [v for v in variants if counts[v.name] > max(v.min_replicas, there[v.name]) and over(v)]
         if not givers:
             break
+        least = min(importance[v.name] for v in givers)
+        givers = [v for v in givers if importance[v.name] == least]
         giver = max(givers, key=lambda v: ((counts[v.name] - 1) / wishes[v.name], v.cost_per_replica_hour, v.name))
         counts[giver.name] -= 1
     return counts

@@ -1,4 +1,4 @@
-"""From demand to a plan for one policy: needs per role, mix of variants, amendments, ordered actions."""
+"""From demand to plans: needs per role, mix of variants, shared budgets, amendments, ordered actions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,11 +12,12 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, drain, guardrails, holds, needs, program
+from autoscaler.plan import alarms, allocation, behavior, budgets, drain, guardrails, holds, needs
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
+from autoscaler.plan.budgets import Draft
+from autoscaler.plan.guardrails import Proposals
 from autoscaler.plan.needs import Need
-from autoscaler.plan.program import Claim
 from autoscaler.plan.situation import Situation
 
 KEPT = 0.5
@@ -28,13 +29,26 @@ Memories: TypeAlias = Mapping[str, behavior.Memory]
 
 def plan(situation: Situation, memories: Memories) -> tuple[ModelPlan, Memories]:
     """Return what to do for one policy, and the memories for the next time."""
-    proposals = _proposals(situation)
-    damped = {name: _damped(situation, name, proposals[name], memories) for name in proposals}
-    balanced = guardrails.within_ratio(situation.policy.variants, situation.policy.ratio, damped)
-    limited = guardrails.within_budget(
-        situation.policy.variants, situation.policy.budget, balanced, _occupied(situation)
-    )
-    limited = alarms.raised(situation, limited)
+    return plans([situation], [memories])[0]
+
+
+def plans(situations: Sequence[Situation], memories: Sequence[Memories]) -> list[tuple[ModelPlan, Memories]]:
+    """Return what to do for several policies, in their order: those that share a budget are planned together."""
+    remembered = {s.policy.key: memory for s, memory in zip(situations, memories, strict=True)}
+    planned: dict[str, tuple[ModelPlan, Memories]] = {}
+    for purse in budgets.purses([_draft(situation) for situation in situations]):
+        wishes = [_wished(draft) for draft in budgets.affordable(purse)]
+        damped = [_damped_all(wish, remembered[wish.policy.key]) for wish in wishes]
+        for wish, limited in zip(wishes, budgets.limited(damped), strict=True):
+            key = wish.policy.key
+            planned[key] = _settled(limited, wish.proposals, remembered[key])
+    return [planned[situation.policy.key] for situation in situations]
+
+
+def _settled(draft: Draft, wishes: Proposals, memories: Memories) -> tuple[ModelPlan, Memories]:
+    """Return the plan of one policy from what its budget allows, and what to remember of its wishes."""
+    situation = draft.situation
+    limited = alarms.raised(situation, draft.proposals)
     variants = {name: holds.held(situation, name, proposal) for name, proposal in limited.items()}
     steps = _steps(situation, variants)
     variants = {name: proposal.because(*steps.reasons.get(name, ())) for name, proposal in variants.items()}
@@ -44,11 +58,11 @@ def plan(situation: Situation, memories: Memories) -> tuple[ModelPlan, Memories]
         actions=steps.actions,
         outlook=MappingProxyType({demand.profile: _outlook(demand) for demand in situation.demands}),
     )
-    return model, _remembered(situation, proposals, steps.actions, memories)
+    return model, _remembered(situation, wishes, steps.actions, memories)
 
 
-def _proposals(situation: Situation) -> guardrails.Proposals:
-    """Return what load asks for, before anything is cut or damped."""
+def _draft(situation: Situation) -> Draft:
+    """Return what load asks for before anything is cut or damped: the cheapest mix of each role, as if alone."""
     policy = situation.policy
     proposals: dict[str, VariantPlan] = {}
     pools: list[tuple[Option, ...]] = []
@@ -57,11 +71,23 @@ def _proposals(situation: Situation) -> guardrails.Proposals:
         options = tuple(_option(situation, v, needed[v.name]) for v in policy.pool(role) if v.name in needed)
         proposals |= _mix(options, needed) if needed else _unknown(situation, policy.pool(role))
         pools.append(options)
-    proposals = _affordable(situation, pools, proposals)
+    return Draft(situation, tuple(pools), proposals)
+
+
+def _wished(draft: Draft) -> Draft:
+    """Return the draft with what schedules and the ratio guard ask for beyond load."""
+    policy, proposals = draft.policy, dict(draft.proposals)
     for variant in policy.variants:
-        floor = situation.floors.get(variant.name)
+        floor = draft.situation.floors.get(variant.name)
         proposals[variant.name] = guardrails.at_least(floor, variant)(proposals[variant.name])
-    return guardrails.within_ratio(policy.variants, policy.ratio, proposals)
+    return draft.proposing(guardrails.within_ratio(policy.variants, policy.ratio, proposals))
+
+
+def _damped_all(draft: Draft, memories: Memories) -> Draft:
+    """Return the draft as far as ``behavior`` lets it change the fleet now."""
+    policy = draft.policy
+    damped = {name: _damped(draft.situation, name, wish, memories) for name, wish in draft.proposals.items()}
+    return draft.proposing(guardrails.within_ratio(policy.variants, policy.ratio, damped))
 
 
 def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> dict[str, VariantPlan]:
@@ -71,29 +97,6 @@ def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> dict[str, Var
         option.variant.name: _explained(option, _proposal(needed[option.variant.name], count, alone=len(options) == 1))
         for option, count in zip(options, counts, strict=True)
     }
-
-
-def _affordable(
-    situation: Situation, pools: Sequence[tuple[Option, ...]], proposals: dict[str, VariantPlan]
-) -> dict[str, VariantPlan]:
-    """Return proposals within the budget, all pools together: other mixes first, fewer replicas only then.
-
-    Where the cheapest mix of each pool fits, nothing cheaper exists. Where even minimums do not, ``guardrails`` cuts.
-    """
-    policy = situation.policy
-    if guardrails.within_budget(policy.variants, policy.budget, proposals) == proposals:
-        return proposals
-    found = program.shared([Claim(tuple(pool for pool in pools if pool))], policy.budget)
-    if found is None:
-        return proposals
-    share = found[0]
-    amended = dict(proposals)
-    for pool, counts in zip((pool for pool in pools if pool), share.counts, strict=True):
-        for option, count in zip(pool, counts, strict=True):
-            wish = amended[option.variant.name]
-            reason = Reason(Code.OVER_BUDGET, {"from": wish.target, "to": count, "served": share.served})
-            amended[option.variant.name] = wish if count == wish.target else wish.amended(count, reason)
-    return amended
 
 
 def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
@@ -170,12 +173,6 @@ def _rules(situation: Situation, name: str) -> Behavior:
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
 
 
-def _occupied(situation: Situation) -> Mapping[str, int]:
-    """Return how many replicas of each variant hold accelerators now, those that leave included."""
-    workloads = ((v.name, situation.workload(v.name)) for v in situation.policy.variants)
-    return {name: len(workload.pods) for name, workload in workloads if isinstance(workload, Workload)}
-
-
 def _steps(situation: Situation, variants: Mapping[str, VariantPlan]) -> drain.Steps:
     """Return what to do now: where a picker is told, replicas leave by a drain, else at once."""
     if situation.policy.scheduler.kind is SchedulerKind.NONE:
@@ -197,9 +194,7 @@ def _actions(situation: Situation, variants: Mapping[str, VariantPlan]) -> tuple
     return tuple(sorted(changes, key=lambda change: (change.replicas > change.observed) == tight))
 
 
-def _remembered(
-    situation: Situation, proposals: guardrails.Proposals, actions: Sequence[Action], memories: Memories
-) -> Memories:
+def _remembered(situation: Situation, proposals: Proposals, actions: Sequence[Action], memories: Memories) -> Memories:
     """Return the memories with this tick's recommendations and the changes it is about to make."""
     changes = {a.variant.variant: a.replicas - a.observed for a in actions if isinstance(a, Scale)}
     kept = {}

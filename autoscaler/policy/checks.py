@@ -198,6 +198,16 @@ def cost_limit(document: Understood) -> Iterator[Problem]:
         )
 
 
+def shared_budget(document: Understood) -> Iterator[Problem]:
+    """Find a shared budget that limits nothing."""
+    budget = document.budget
+    if budget and budget.shared_as and not budget.accelerator_limits and budget.cost_per_hour is None:
+        yield error(
+            ("spec", "budget", "sharedAs"),
+            f'"{budget.shared_as}" limits nothing; give acceleratorLimits or costPerHour, or leave sharedAs out',
+        )
+
+
 def ratio_bounds(document: Understood) -> Iterator[Problem]:
     """Find a ratio guard that no fleet can keep."""
     ratio = document.ratio
@@ -308,6 +318,7 @@ CHECKS: tuple[Check, ...] = (
     workloads,
     accelerator_limits,
     cost_limit,
+    shared_budget,
     ratio_bounds,
     one_scheduler,
     schedule_variants,

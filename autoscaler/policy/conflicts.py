@@ -1,4 +1,7 @@
-"""What two policies of one controller must not share: a name, a workload; and what they had better not: traffic."""
+"""What two policies of one controller must not share: a name, a workload; and what they had better not: traffic.
+
+What they share on purpose, a budget, must be the same for both.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ class Origin:
 
 def conflicts(policies: Sequence[tuple[SLOPolicy, Origin]]) -> tuple[Problem, ...]:
     """Return what each policy shares with one before it, located in the later one."""
-    earlier = _Earlier(set(), {}, {})
+    earlier = _Earlier(set(), {}, {}, {})
     return tuple(
         problem.located(origin.file, origin.lines) for policy, origin in policies for problem in earlier.shared(policy)
     )
@@ -32,10 +35,12 @@ class _Earlier:
     keys: set[str]
     workloads: dict[tuple[str, ...], str]
     traffic: dict[tuple[object, ...], str]
+    budgets: dict[str, SLOPolicy]  # the first policy that shares each
 
     def shared(self, policy: SLOPolicy) -> Iterator[Problem]:
         yield from self._key(policy)
         yield from self._traffic(policy)
+        yield from self._budget(policy)
         for variant in policy.variants:
             yield from self._workload(policy, variant)
 
@@ -53,6 +58,17 @@ class _Earlier:
                 " tell them apart by metrics.matchers",
             )
         self.traffic.setdefault(traffic, policy.key)
+
+    def _budget(self, policy: SLOPolicy) -> Iterator[Problem]:
+        name = policy.budget.shared_as
+        if not name:
+            return
+        first = self.budgets.setdefault(name, policy)
+        if first.budget != policy.budget:
+            yield error(
+                ("spec", "budget"),
+                f"shares budget {name} with policy {first.key}, whose limits differ; state the same, or rename one",
+            )
 
     def _workload(self, policy: SLOPolicy, variant: Variant) -> Iterator[Problem]:
         workload = _identity(variant.target)

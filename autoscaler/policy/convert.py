@@ -24,7 +24,7 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         profiles=_profiles(spec),
         variants=tuple(_variants(spec.pools, metadata.namespace)),
         mode=spec.mode,
-        budget=domain.Budget(tuple(sorted(spec.budget.accelerator_limits.items())), spec.budget.cost_per_hour),
+        budget=_budget(spec.budget),
         ratio=domain.RatioGuard(spec.ratio.min_prefill_per_decode, spec.ratio.max_prefill_per_decode),
         behavior=_behavior(spec.behavior),
         schedules=tuple(_schedule(schedule) for schedule in spec.schedules),
@@ -34,6 +34,11 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         scheduler=_scheduler(spec.scheduler),
         metrics=domain.Metrics(spec.metrics.source, tuple(sorted(spec.metrics.matchers.items()))),
     )
+
+
+def _budget(budget: schema.Budget) -> domain.Budget:
+    limits = tuple(sorted(budget.accelerator_limits.items()))
+    return domain.Budget(limits, budget.cost_per_hour, budget.shared_as or "")
 
 
 def _profiles(spec: schema.Spec) -> tuple[RequestProfile, ...]:

@@ -136,12 +136,15 @@ class Pools(Part):
 
 
 class Budget(Part):
-    """What all variants together may use."""
+    """What all variants together may use; of several policies, where they share it."""
 
     accelerator_limits: dict[Accelerator, Count] = {}
     """Most accelerators by type; a type that is not listed is not limited."""
     cost_per_hour: PositiveNumber | None = None
     """Most cost of all replicas per hour, in the currency of ``costPerReplicaHour``."""
+    shared_as: Name | None = Field(None, examples=["cluster"])
+    """Name of a budget that several policies share: all that name it state the same limits, and use them up together.
+    When it is short, the policy whose profiles have the larger ``priority`` is served first."""
 
 
 class Ratio(Part):
