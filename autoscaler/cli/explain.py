@@ -13,6 +13,7 @@ from autoscaler.cli.output import Format, Jsonable, OutputOption, show
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError
 from autoscaler.publish import chain, explanation, file
+from autoscaler.publish.document import Json
 from autoscaler.publish.explanation import Recorded
 
 EPILOG = "Example: autoscaler explain --log decisions.jsonl --at 2026-11-22T18:05:00Z --variant decode-h200"
@@ -40,21 +41,42 @@ def explain(
     if verify:
         _verify(log, anchor or (), output)
         return
-    recorded = _recorded(log, options.moment(at, "--at"))
-    chosen = recorded.subjects(policy, variant)
-    if not chosen:
-        known = ", ".join(f"{key} {name}" for key, name in recorded.subjects())
-        failed = "; ".join(f"{f['step']} failed: {f['kind']}: {f['detail']}" for f in recorded.tick["failures"])
-        why = f"it decided: {known}" if known else f"it decided nothing{': ' if failed else ''}{failed}"
-        msg = f"--log {log}: no such decision in the tick of {time(recorded.tick['at'])}; {why}"
-        raise InputError(msg)
-    chains = [explanation.explained(recorded, *subject) for subject in chosen]
-    data: Jsonable = chains[0] if len(chains) == 1 else [*chains]
-    show(data, ["\n\n".join("\n".join(page(one)) for one in chains)], output)
+    found = chains(log, options.moment(at, "--at"), policy, variant)
+    data: Jsonable = found[0] if len(found) == 1 else [*found]
+    show(data, ["\n\n".join("\n".join(page(one)) for one in found)], output)
+
+
+def chains(
+    log: Path, at: Instant | None = None, policy: str | None = None, variant: str | None = None
+) -> list[dict[str, Json]]:
+    """Return the explanations of one tick, the last up to a moment: of every variant, or of those that are named.
+
+    Raises:
+        InputError: no such tick or decision, or lines that are no records.
+    """
+    try:
+        recorded = _recorded(log, at)
+        chosen = recorded.subjects(policy, variant)
+        if not chosen:
+            raise InputError(_no_decision(log, recorded))
+        found = [explanation.explained(recorded, *subject) for subject in chosen]
+        for one in found:
+            list(page(one))  # whatever is missing of a record is told here
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        msg = f"--log {log}: the record is damaged ({error!r}); `autoscaler explain --verify` tells which lines are"
+        raise InputError(msg) from error
+    return found
+
+
+def _no_decision(log: Path, recorded: Recorded) -> str:
+    known = ", ".join(f"{key} {name}" for key, name in recorded.subjects())
+    failed = "; ".join(f"{f['step']} failed: {f['kind']}: {f['detail']}" for f in recorded.tick["failures"])
+    why = f"it decided: {known}" if known else f"it decided nothing{': ' if failed else ''}{failed}"
+    return f"--log {log}: no such decision in the tick of {time(recorded.tick['at'])}; {why}"
 
 
 def _verify(log: Path, anchors: list[str] | tuple[()], output: Format) -> None:
-    verdict = chain.verified(_lines(log), anchors)
+    verdict = chain.verified(lines(log), anchors)
     breaks: list[Jsonable] = [{"where": found.where, "problem": found.problem} for found in verdict.breaks]
     data: Jsonable = {
         "whole": verdict.whole,
@@ -76,7 +98,7 @@ def _verify(log: Path, anchors: list[str] | tuple[()], output: Format) -> None:
         raise typer.Exit(1)
 
 
-def _lines(log: Path) -> Iterator[tuple[str, str]]:
+def lines(log: Path) -> Iterator[tuple[str, str]]:
     """Yield place and text of every line, oldest file first."""
     for path in file.generations(log):
         with path.open(encoding="utf-8", errors="replace") as lines:
@@ -94,7 +116,7 @@ def _recorded(log: Path, at: Instant | None) -> Recorded:
     governing: Mapping[str, Any] = {}
     policies: Mapping[str, Any] = {}
     first: float | None = None
-    for where, line in _lines(log):
+    for where, line in lines(log):
         entry = _entry(where, line)
         if entry.get("kind") == "policies":
             governing = entry["policies"]
@@ -112,7 +134,7 @@ def _recorded(log: Path, at: Instant | None) -> Recorded:
 def _entry(where: str, line: str) -> Data:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{where}: no record: {error}; `autoscaler explain --verify` tells what else is wrong"
         raise InputError(msg) from error
     if not isinstance(entry, dict) or (entry.get("kind") != "policies" and not {"at", "plan"} <= entry.keys()):

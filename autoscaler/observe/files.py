@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoscaler.domain.fleet import Pod, PodState, Workload
@@ -14,6 +12,10 @@ from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError
 from autoscaler.observe.fleet import FleetView
+from autoscaler.policy.reading import one_document
+
+MOST_VALUES = 500_000
+"""Keys and values of a file: some 10,000 pods have names and times."""
 
 
 class _PodEntry(BaseModel):
@@ -85,12 +87,9 @@ class NoFleet:
 
 def _parsed(path: Path) -> _FleetFile:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = one_document(path.read_bytes(), f"--fleet {path}", MOST_VALUES)
     except OSError as error:
         msg = f"--fleet {path}: {error.strerror}"
-        raise InputError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"--fleet {path}: no YAML: {' '.join(str(error).split())[:200]}"
         raise InputError(msg) from error
     try:
         return _FleetFile.model_validate(content)

@@ -29,12 +29,13 @@ from autoscaler.observe.writers import ForeignWriters
 
 METRICS_PORT = 9090
 PATIENCE = Seconds(2.0)
+MOST_BYTES = 16 * 2**20
 
 POOLS = Resource("inference.networking.k8s.io/v1", "InferencePool", "inferencepools")
 SERVICES = Resource("v1", "Service", "services")
 
 _MEMBER = re.compile(
-    r'^(?:llm_d_epp_per_endpoint_queue_size|inference_pool_per_pod_queue_size)\{[^}]*model_server_(?:endpoint|pod)="([^"]+)"',
+    r'^(?:llm_d_epp_per_endpoint_queue_size|inference_pool_per_pod_queue_size)\{[^}\n]*model_server_(?:endpoint|pod)="([^"]+)"',
     re.MULTILINE,
 )
 _PICKER = re.compile(r"^(?:llm_d_epp_|inference_pool_|inference_extension_|inference_objective_)", re.MULTILINE)
@@ -138,7 +139,9 @@ async def _page(http: aiohttp.ClientSession, url: str) -> frozenset[str]:
     """
     try:
         async with http.get(url) as answer:
-            page = await answer.text(errors="replace")
+            content = await answer.content.read(MOST_BYTES + 1)
+            while len(content) <= MOST_BYTES and (more := await answer.content.read(MOST_BYTES + 1 - len(content))):
+                content += more
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         msg = f"picker {url}: {error!r}"
@@ -146,8 +149,11 @@ async def _page(http: aiohttp.ClientSession, url: str) -> frozenset[str]:
     if status != HTTPStatus.OK:
         msg = f"picker {url}: HTTP {status}"
         raise ObservationError(msg)
+    if len(content) > MOST_BYTES:
+        msg = f"picker {url}: a page of more than {MOST_BYTES} bytes"
+        raise ObservationError(msg)
     try:
-        return members(page)
+        return members(content.decode(errors="replace"))
     except ObservationError as error:
         msg = f"picker {url}: {error}"
         raise ObservationError(msg) from error

@@ -26,6 +26,7 @@ from autoscaler.observe.samples import Row, Snapshot
 
 _STATUS = re.compile(r"HTTP Status Code (\d+)")
 MOST_POINTS = 10_000
+LONGEST_LABEL = 1024
 _WHOLE_SOURCE = frozenset({401, 403, 404, 408, 429})
 """Client errors that concern every query alike; any other is about one query (too many samples, a bad expression)."""
 
@@ -158,7 +159,7 @@ class PrometheusSource:
             return self._refused(error, since)
         except TooLargeError as error:
             return Missing(GapReason.UNREACHABLE, since, str(error))
-        except (ValueError, KeyError, TypeError) as error:  # before RequestException: bad JSON is both
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # before RequestException: bad JSON is both
             msg = f"{self._connection.name}: no Prometheus answers there ({type(error).__name__}: {str(error)[:120]})"
             raise ObservationError(msg) from error
         except requests.RequestException as error:
@@ -232,19 +233,35 @@ def _stamp(at: Instant) -> str:
 
 
 def _rows(now: Instant, answer: list[Any] | Missing) -> tuple[Row, ...] | Missing:
-    """Parse a vector (one value per series) or a matrix (several)."""
+    """Parse a vector (one value per series) or a matrix (several); a label as long as a book makes it Missing."""
     if isinstance(answer, Missing):
         return answer
     try:
-        return tuple(
+        rows = tuple(
             # at an instant query's moment the answer's stamp is rounded to milliseconds
-            Row(series["metric"], float(value), now if "value" in series else Instant(float(at)))
+            Row(_labels(series["metric"]), float(value), now if "value" in series else Instant(float(at)))
             for series in answer
             for at, value in (series["values"] if "values" in series else (series["value"],))
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         msg = f"the answer of Prometheus cannot be read: {type(error).__name__}"
         raise ObservationError(msg) from error
+    longest = max((len(text) for row in rows for text in row.labels.values()), default=0)
+    if longest > LONGEST_LABEL:
+        return Missing(GapReason.UNREACHABLE, now, f"a label value of {longest} characters, at most {LONGEST_LABEL}")
+    return rows
+
+
+def _labels(found: Any) -> Mapping[str, str]:  # noqa: ANN401 - as JSON has it
+    """Return the labels of a series.
+
+    Raises:
+        TypeError: they are something else than text.
+    """
+    if isinstance(found, dict) and all(isinstance(text, str) for text in found.values()):
+        return found
+    msg = "labels are no mapping of text"
+    raise TypeError(msg)
 
 
 def _median_gap(values: Sequence[Sequence[Any]]) -> Seconds | None:

@@ -229,7 +229,7 @@ def parsed(
         known.clear()  # labels that never come again
     try:
         return [_sample(target, line, limits, known) for line in lines]
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         msg = f"{target.name}: not a metrics exposition: {str(error)[:200]}"
         raise ObservationError(msg) from error
 

@@ -18,6 +18,7 @@ from autoscaler.domain.pool import Role
 from autoscaler.errors import InputError
 from autoscaler.performance.profile_schema import PrefillSection, ProfileFile, Range, StepSection
 from autoscaler.performance.step import EngineLimits, Handover, PrefillModel, ReplicaModel, StepModel
+from autoscaler.policy.reading import one_document
 
 NEVER = PrefillModel(math.inf, 0.0, 0.0, 0.0)
 """The prefill of a replica that does none."""
@@ -107,11 +108,7 @@ def parse_profile(text: str, source: str) -> Profile:
     Raises:
         InputError: as ``load_profile``.
     """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"performance profile {source}: not YAML: {error}"
-        raise InputError(msg) from error
+    document = one_document(text.encode(errors="replace"), f"performance profile {source}")
     if not isinstance(document, Mapping):
         msg = f"performance profile {source}: a mapping is expected, not {type(document).__name__}"
         raise InputError(msg)

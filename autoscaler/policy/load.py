@@ -94,7 +94,10 @@ def parse_policy(mapping: Mapping[str, Any], source: str = "") -> Loaded:
     Raises:
         PolicyError: with every error in it, each ``source: path: what is wrong; way out``.
     """
-    policy, problems = inspect_document(Document(_without_nulls(mapping), {}), source)
+    try:
+        policy, problems = inspect_document(Document(_without_nulls(mapping), {}), source)
+    except UnicodeEncodeError as refusal:  # JSON can spell half a character, which nothing can print
+        raise PolicyError(["holds half a character (a lone surrogate); remove it"], source) from refusal
     _refuse(problems)
     return Loaded(() if policy is None else (policy,), warnings(problems))
 

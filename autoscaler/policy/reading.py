@@ -1,5 +1,7 @@
 """From YAML text to plain values that remember their lines; what a policy needs of YAML, and nothing that can hurt.
 
+Other files that people write (scenarios, profiles, fleets) come through the same door, ``one_document``.
+
 Plain scalars are text, whole numbers, numbers, true, false and null (no dates, no ``yes``, no octal). Refused:
 duplicate keys, aliases (they can grow without bound), tags, deep nesting, files over 1 MiB or 20,000 values.
 A key without a value counts as absent, as in Kubernetes.
@@ -18,6 +20,7 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
+from autoscaler.errors import InputError
 from autoscaler.policy.problems import Path, Problem, shown
 
 LARGEST_BYTES = 1 << 20
@@ -57,9 +60,29 @@ def read_file(path: FilePath) -> Text:
     return read_text(content, name)
 
 
-def read_text(content: bytes, file: str) -> Text:
+def one_document(content: bytes, file: str, most_values: int = MOST_VALUES) -> Plain:
+    """Return what a file that is no policy holds: one document within the same limits; None: it is empty.
+
+    Args:
+        content: at most 1 MiB, or 50 bytes for each of ``most_values``.
+        file: names it in messages.
+        most_values: keys and values that are still borne.
+
+    Raises:
+        InputError: everything that is wrong with it as YAML.
+    """
+    text = read_text(content, file, most_values)
+    if len(text.documents) > 1:
+        msg = f"{file}: holds {len(text.documents)} documents; write one"
+        raise InputError(msg)
+    if text.problems and content.strip():
+        raise InputError("\n".join(map(str, text.problems)))
+    return text.documents[0].value if text.documents else None
+
+
+def read_text(content: bytes, file: str, most_values: int = MOST_VALUES) -> Text:
     """Read all documents of a file's content; nothing is raised, what is wrong is in ``problems``."""
-    if len(content) > LARGEST_BYTES:
+    if len(content) > max(LARGEST_BYTES, 50 * most_values):
         return _refused(file, None, "is larger than 1 MiB, which no policy needs; split it into several files")
     try:
         text = content.decode("utf-8-sig")
@@ -67,7 +90,7 @@ def read_text(content: bytes, file: str) -> Text:
         line = content.count(b"\n", 0, reason.start) + 1
         return _refused(file, line, "is not UTF-8 text; save it as UTF-8")
     try:
-        nodes = list(_nodes(text))
+        nodes = list(_nodes(text, most_values))
     except yaml.MarkedYAMLError as reason:
         return _refused(file, _line_of(reason), f"YAML: {_explained(reason)}")
     except yaml.YAMLError as reason:
@@ -124,7 +147,7 @@ _TAGS = {yaml.MappingNode: {"map"}, yaml.SequenceNode: {"seq"}, yaml.ScalarNode:
 class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
     """Parses text into nodes, refusing aliases and deep nesting before they cost anything."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most_values: int) -> None:
         Reader.__init__(self, text)
         Scanner.__init__(self)
         Parser.__init__(self)
@@ -132,6 +155,7 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
         _Resolver.__init__(self)
         self._depth = 0
         self._values = 0
+        self._most_values = most_values
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node, as the base class does, unless it is an alias or too deep."""
@@ -142,8 +166,8 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
         if self._depth >= DEEPEST_NESTING:
             msg = f"nested more than {DEEPEST_NESTING} levels deep; no policy is that deep"
             raise yaml.MarkedYAMLError(problem=msg, problem_mark=event.start_mark)  # type: ignore[arg-type] # as above
-        if self._values >= MOST_VALUES:
-            msg = f"more than {MOST_VALUES} keys and values; split the file into several"
+        if self._values >= self._most_values:
+            msg = f"more than {self._most_values} keys and values; split the file into several"
             raise yaml.MarkedYAMLError(problem=msg, problem_mark=event.start_mark)  # type: ignore[arg-type] # as above
         self._values += 1
         self._depth += 1
@@ -153,8 +177,8 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
             self._depth -= 1
 
 
-def _nodes(text: str) -> Iterator[yaml.Node]:
-    loader = _Loader(text)
+def _nodes(text: str, most_values: int) -> Iterator[yaml.Node]:
+    loader = _Loader(text, most_values)
     while loader.check_node():
         node = loader.get_node()
         if node is not None:

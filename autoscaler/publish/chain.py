@@ -113,6 +113,6 @@ def _digest(text: str) -> str:
 def _parsed(line: str) -> dict[str, Json]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -13,6 +13,7 @@ from autoscaler.errors import InputError
 from autoscaler.simulate.trace import FloatArray, IntArray, Trace, checked
 
 FINE_STEP_S = 1.0  # resolution of curved rates
+MOST_REQUESTS = 20_000_000  # of one stream; a trace file may hold more
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,17 @@ class Rate:
             raise InputError(msg)
 
     def arrivals(self, random: np.random.Generator, squared_variation: float = 1.0) -> FloatArray:
-        """Return times of arrival, rising."""
+        """Return times of arrival, rising.
+
+        Raises:
+            InputError: more requests than can be drawn.
+        """
         times, rates = np.array(self.points, dtype=np.float64).T
         expected = np.concatenate([[0.0], np.cumsum(np.diff(times) * (rates[1:] + rates[:-1]) / 2)])
         total = expected[-1]
+        if total > MOST_REQUESTS:
+            msg = f"a stream of {total:.3g} requests; at most {MOST_REQUESTS:,} are drawn: lower its rate or its time"
+            raise InputError(msg)
         draws = int(total + 6 * np.sqrt(total * max(1.0, squared_variation)) + 10)
         if squared_variation > 0:
             gaps = random.gamma(1.0 / squared_variation, squared_variation, draws)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -16,12 +15,13 @@ from autoscaler.domain.policy import Scheduler, SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.slo import SLO
-from autoscaler.domain.units import Seconds
+from autoscaler.domain.units import DAY, Seconds
 from autoscaler.errors import InputError
 from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.performance.profile import builtin_names, load_profile
 from autoscaler.policy import load_policies
 from autoscaler.policy.durations import parse
+from autoscaler.policy.reading import one_document
 from autoscaler.simulate import load
 from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
 from autoscaler.simulate.faults import Fault, FaultKind, inject
@@ -32,12 +32,21 @@ from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace
 from autoscaler.simulate.trace_files import read_trace
 
+LONGEST_S = 31 * DAY
+HIGHEST_RATE = 1e6
+MOST_TOKENS = 10_000_000
+"""Bounds of what is drawn: a slip of a unit should be told, not be computed for hours."""
+
 
 def _duration(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, str):
         msg = f"{value!r} is no duration; write a number with its unit, such as 300ms, 2s, 5m or 1h30m"
         raise ValueError(msg)  # noqa: TRY004 - pydantic makes a message of ValueError
-    return parse(value)
+    seconds = parse(value)
+    if seconds > LONGEST_S:
+        msg = f"{value!r} is longer than the 31 days that a scenario may last"
+        raise ValueError(msg)
+    return seconds
 
 
 Duration = Annotated[float, BeforeValidator(_duration)]
@@ -52,10 +61,10 @@ class Part(BaseModel):
 class LengthsPart(Part):
     """Token counts: log-normal about a mean, cut to bounds."""
 
-    mean: float = Field(gt=0)
-    variation: float = Field(0.0, ge=0)
-    least: int = Field(1, ge=1)
-    most: int = Field(1_000_000, ge=1)
+    mean: float = Field(gt=0, le=MOST_TOKENS)
+    variation: float = Field(0.0, ge=0, le=100)
+    least: int = Field(1, ge=1, le=MOST_TOKENS)
+    most: int = Field(1_000_000, ge=1, le=MOST_TOKENS)
 
     def built(self) -> load.Lengths:
         """Return the distribution."""
@@ -65,30 +74,30 @@ class LengthsPart(Part):
 class StagePart(Part):
     """A rate held for a time."""
 
-    rate: float = Field(ge=0)
+    rate: float = Field(ge=0, le=HIGHEST_RATE)
     hold: Duration
 
 
 class SinePart(Part):
     """A wave between two rates, which begins at its low."""
 
-    low: float = Field(ge=0)
-    high: float = Field(gt=0)
+    low: float = Field(ge=0, le=HIGHEST_RATE)
+    high: float = Field(gt=0, le=HIGHEST_RATE)
     period: Duration
 
 
 class RampPart(Part):
     """A straight line from one rate to another over the whole duration."""
 
-    begin: float = Field(ge=0)
-    end: float = Field(ge=0)
+    begin: float = Field(ge=0, le=HIGHEST_RATE)
+    end: float = Field(ge=0, le=HIGHEST_RATE)
 
 
 class BurstPart(Part):
     """A rate that jumps for a time."""
 
-    base: float = Field(ge=0)
-    high: float = Field(gt=0)
+    base: float = Field(ge=0, le=HIGHEST_RATE)
+    high: float = Field(gt=0, le=HIGHEST_RATE)
     at: Duration
     hold: Duration
 
@@ -97,16 +106,16 @@ class StreamPart(Part):
     """The load of one profile; exactly one of ``rate``, ``stages``, ``sine``, ``ramp``, ``burst``."""
 
     profile: str
-    rate: float | None = Field(None, gt=0)
+    rate: float | None = Field(None, gt=0, le=HIGHEST_RATE)
     stages: tuple[StagePart, ...] | None = None
     sine: SinePart | None = None
     ramp: RampPart | None = None
     burst: BurstPart | None = None
     prompt: LengthsPart
     output: LengthsPart
-    squared_variation: float = Field(1.0, ge=0)
-    shared_prefix_tokens: int = Field(0, ge=0)
-    prefix_groups: int = Field(1, ge=1)
+    squared_variation: float = Field(1.0, ge=0, le=1000)
+    shared_prefix_tokens: int = Field(0, ge=0, le=MOST_TOKENS)
+    prefix_groups: int = Field(1, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _one_shape(self) -> "StreamPart":
@@ -323,12 +332,9 @@ def read_scenario(path: Path, *, seed: int | None = None) -> Scenario:
         InputError: no such file, no YAML, or anything in it that cannot be; names file and field.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = one_document(path.read_bytes(), str(path))
     except OSError as error:
         msg = f"{path}: {error.strerror}"
-        raise InputError(msg) from None
-    except yaml.YAMLError as error:
-        msg = f"{path}: no YAML: {error}"
         raise InputError(msg) from None
     return build(document, folder=path.parent, source=str(path), seed=seed)
 

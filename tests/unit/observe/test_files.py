@@ -40,7 +40,7 @@ fleets:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        pytest.param("fleets: [", "no YAML", id="no yaml"),
+        pytest.param("fleets: [", "YAML: while parsing", id="no yaml"),
         pytest.param("fleet: {}", "fleets", id="another key"),
         pytest.param("fleets: {}", "fleets.llm/h200: missing", id="no policy"),
         pytest.param("fleets: {llm/h200: {prefill: {ready: 1}}}", "fleets.llm/h200.decode: missing", id="no variant"),

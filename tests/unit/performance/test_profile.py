@@ -44,7 +44,7 @@ def test_a_file_is_loaded_by_its_path(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         pytest.param({"step__base_ms": 20_000}, "step.base_ms: 20000", id="a step of 20 s"),
-        pytest.param({"step__base_ms": float("nan")}, "step.base_ms: nan", id="not a number"),
+        pytest.param({"step__base_ms": float("nan")}, "step.base_ms: '.nan'", id="not a number"),
         pytest.param({"step__per_kv_token_ns": -1}, "step.per_kv_token_ns: -1", id="negative"),
         pytest.param({"prefill__per_token_us": "fast"}, "prefill.per_token_us: 'fast'", id="a word"),
         pytest.param({"step__base_s": 0.02}, "step.base_s", id="unknown field"),

@@ -1,0 +1,267 @@
+"""The parsers, each with real samples and with what it may say of what it cannot read; anything else is a finding."""
+
+import asyncio
+import gzip
+import io
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+
+from autoscaler.cli import explain
+from autoscaler.domain.record import TickRecord
+from autoscaler.domain.signal import Missing
+from autoscaler.domain.units import Instant
+from autoscaler.observe import catalogue
+from autoscaler.observe.catalogue import Windows
+from autoscaler.observe.connection import Connection
+from autoscaler.observe.files import FileFleet
+from autoscaler.observe.observer import Join
+from autoscaler.observe.picker import members
+from autoscaler.observe.prometheus import PrometheusSource, _rows
+from autoscaler.observe.recording import load_recording
+from autoscaler.observe.samples import Row, Snapshot
+from autoscaler.observe.scrape import Heads, Limits, Target, parsed
+from autoscaler.performance.profile import parse_profile
+from autoscaler.policy import load_policies, parse_policy
+from autoscaler.publish import chain
+from autoscaler.publish.file import DecisionLog
+from autoscaler.simulate.scenario import read_scenario
+from autoscaler.simulate.trace_files import read_trace
+from benchmarks import loop_speed
+from benchmarks._fuzz_mutate import LONGEST
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "examples" / "h200_pd"
+POLICY = SHIPPED / "policy.yaml"
+POLICIES = load_policies([POLICY]).policies
+WINDOWS = Windows()
+ENGINE = Target({"namespace": "llm", "pod": "p0"})
+NOW = Instant(1795372000.0)
+QUERY = {"time": f"{NOW:.3f}"}
+
+
+@dataclass(frozen=True)
+class Parser:
+    """A parser. ``parse`` raises what it says of bad input (an error of ``autoscaler.errors``), and nothing else."""
+
+    name: str
+    parses: str
+    samples: tuple[bytes, ...]
+    parse: Callable[[bytes], object]
+    wanted: int = 1_000_000  # inputs that the page promises
+
+
+class Scratch:
+    """One file in memory, for parsers that read files."""
+
+    def __init__(self) -> None:
+        """Make a folder that goes with this process."""
+        memory = Path("/dev/shm")  # noqa: S108 - a folder of its own below it
+        self._folder = tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+
+    def holding(self, name: str, content: bytes) -> Path:
+        """Return the path of a file of this name with this content."""
+        path = Path(self._folder.name) / name
+        path.write_bytes(content)
+        return path
+
+
+@cache
+def parsers() -> dict[str, Parser]:
+    """Return all parsers by name."""
+    scratch = Scratch()
+    found = (
+        Parser(
+            "policy",
+            "policy files (YAML)",
+            (*_files("policies/*.yaml"), *_files("tests/golden/policy/*.yaml")),
+            _policy_files(scratch),
+        ),
+        Parser("policy-resource", "SLOPolicy objects of an API server (JSON)", _resources(), _policy_resource),
+        Parser("exposition", "metrics pages of engines", _files("tests/data/observe/*.txt"), _exposition),
+        Parser("picker", "metrics pages of endpoint pickers", _files("tests/data/observe/epp*.txt"), _picker),
+        Parser("prometheus", "answers of a Prometheus (JSON)", _answers(), _prometheus()),
+        Parser("series", "series of a Prometheus, up to the observation made of them", _answers(), _series(), 100_000),
+        Parser("trace-csv", "traces (CSV)", _traces_csv(), _trace(scratch, "t.csv")),
+        Parser("trace-jsonl", "traces (JSON lines)", _traces_jsonl(), _trace(scratch, "t.jsonl")),
+        Parser("trace-gzip", "traces (compressed)", _gzipped(_traces_csv()), _trace(scratch, "t.csv.gz"), 200_000),
+        Parser("decision-log", "decision logs: explain and verify", _log_lines(), _decision_log(scratch)),
+        Parser("scenario", "scenario files (YAML)", _scenarios(), _scenario(scratch), 200_000),
+        Parser("profile", "performance profiles (YAML)", _files("autoscaler/performance/profiles/*.yaml"), _profile),
+        Parser("fleet", "fleet files (YAML)", _files("examples/h200_pd/fleet.yaml"), _fleet(scratch)),
+    )
+    return {parser.name: parser for parser in found}
+
+
+def _files(pattern: str) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in sorted(ROOT.glob(pattern)) if path.stat().st_size <= LONGEST)
+
+
+def _policy_files(scratch: Scratch) -> Callable[[bytes], object]:
+    return lambda data: load_policies([scratch.holding("policy.yaml", data)])
+
+
+def _resources() -> tuple[bytes, ...]:
+    documents = [
+        yaml.safe_load(text)
+        for text in (POLICY.read_bytes(), (ROOT / "policies" / "rag-and-reasoning.yaml").read_bytes())
+    ]
+    return tuple(json.dumps(document).encode() for document in documents)
+
+
+def _policy_resource(data: bytes) -> object:
+    document = _json(data)
+    return parse_policy(document) if isinstance(document, dict) else None
+
+
+def _json(data: bytes) -> Any:  # noqa: ANN401 - any document
+    """Return what a client's JSON library would hand on; None where it would refuse."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _exposition(data: bytes) -> object:
+    heads: Heads = {}
+    text = data.decode(errors="replace")
+    return [parsed(ENGINE, text, Limits(), heads) for _ in range(2)]  # the second time from what the first remembered
+
+
+def _picker(data: bytes) -> object:
+    return members(data.decode(errors="replace"))
+
+
+class _Canned(BaseAdapter):
+    """A server that says what it is told to say."""
+
+    body = b""
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.request = 200, str(request.url), request
+        answer.raw = HTTPResponse(io.BytesIO(self.body), preload_content=False)
+        return answer
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def _source() -> tuple[PrometheusSource, _Canned]:
+    source, server = PrometheusSource(Connection("http://canned:9090", retries=0), (), WINDOWS), _Canned()
+    source._client._session.mount("http://canned:9090/api", server)  # noqa: SLF001 - the client has no other door
+    return source, server
+
+
+def _prometheus() -> Callable[[bytes], object]:
+    source, server = _source()
+
+    def parse(data: bytes) -> object:
+        server.body = data
+        return _rows(NOW, source._ask_now("up", QUERY))  # noqa: SLF001 - one query without threads
+
+    return parse
+
+
+def _series() -> Callable[[bytes], object]:
+    """Return a parse of one reading among good ones, through to the observation that the core gets."""
+    good, readings = _recorded(), list(catalogue.READINGS)
+    turns = itertools.count()
+    source, server = _source()
+
+    def parse(data: bytes) -> object:
+        server.body = data
+        rows = _rows(NOW, source._ask_now("up", QUERY))  # noqa: SLF001 - one query without threads
+        name = readings[next(turns) % len(readings)].name
+        snapshot = Snapshot(NOW, {**good.readings, name: rows})
+        return Join(POLICIES, WINDOWS).observation(snapshot, {})
+
+    return parse
+
+
+def _recorded() -> Snapshot:
+    return asyncio.run(load_recording(SHIPPED).source(WINDOWS).read(NOW))
+
+
+def _answers() -> tuple[bytes, ...]:
+    """Return answers to each of the catalogue's queries, as a Prometheus over the recording that ships gives them."""
+    readings = _recorded().readings.values()
+    found = [[_series_of(row) for row in rows] for rows in readings if not isinstance(rows, Missing) and rows]
+    vectors = [{"status": "success", "data": {"resultType": "vector", "result": result}} for result in found]
+    matrix = [{"metric": {"pod": "d0"}, "values": [[NOW - 15, "1"], [NOW, "2.5"]]}]
+    vectors.append({"status": "success", "data": {"resultType": "matrix", "result": matrix}})
+    return tuple(json.dumps(answer).encode() for answer in vectors)
+
+
+def _series_of(row: Row) -> dict[str, object]:
+    return {"metric": dict(row.labels), "value": [row.at, str(row.value)]}
+
+
+def _traces_csv() -> tuple[bytes, ...]:
+    plain = b"arrival_s,input_tokens,output_tokens,profile\n0.0,374,44,chat\n4.315,3960,109,rag\n5,12,8,chat\n"
+    hashed = b"arrival_s,input_tokens,output_tokens,hash_ids\n0.0,1024,44,1 2\n0.5,1500,109,1 2 3\n"
+    return plain, hashed
+
+
+def _traces_jsonl() -> tuple[bytes, ...]:
+    plain = b'{"arrival_s": 0.5, "input_tokens": 374, "output_tokens": 44, "profile": "chat"}\n'
+    mooncake = b'{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 48]}\n'
+    return plain + plain.replace(b"0.5", b"1.5"), mooncake * 2
+
+
+def _gzipped(samples: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(gzip.compress(sample, mtime=0) for sample in samples)
+
+
+def _trace(scratch: Scratch, name: str) -> Callable[[bytes], object]:
+    return lambda data: read_trace(scratch.holding(name, data))
+
+
+def _log_lines() -> tuple[bytes, ...]:
+    """Return a log of two ticks of one policy, as ``run --decision-log`` writes it."""
+    known = loop_speed.policies(1)
+    deciding = loop_speed.decider(known)
+    with tempfile.TemporaryDirectory() as folder:
+        log = DecisionLog(Path(folder) / "log.jsonl", known)
+        for tick in range(2):
+            seen = loop_speed.observation(known, tick)
+            asyncio.run(log.publish(TickRecord(seen, deciding.decide(seen))))
+        log.close()
+        whole = (Path(folder) / "log.jsonl").read_bytes()
+    return whole, b"\n".join(whole.splitlines()[1:2])
+
+
+def _decision_log(scratch: Scratch) -> Callable[[bytes], object]:
+    def parse(data: bytes) -> object:
+        path = scratch.holding("log.jsonl", data)
+        chain.verified(explain.lines(path))
+        return [list(explain.page(one)) for one in explain.chains(path)]
+
+    return parse
+
+
+def _scenarios() -> tuple[bytes, ...]:
+    """Return the scenarios that ship, shortened: what costs time is drawing the load."""
+    return tuple(text.replace(b"30m", b"2m") for text in _files("examples/scenarios/*.yaml") if b"streams:" in text)
+
+
+def _scenario(scratch: Scratch) -> Callable[[bytes], object]:
+    return lambda data: read_scenario(scratch.holding("scenario.yaml", data))
+
+
+def _profile(data: bytes) -> object:
+    return parse_profile(data.decode(errors="replace"), "fuzz")
+
+
+def _fleet(scratch: Scratch) -> Callable[[bytes], object]:
+    return lambda data: FileFleet(scratch.holding("fleet.yaml", data), POLICIES)
