@@ -7,6 +7,7 @@ Columns ``arrival_s, input_tokens, output_tokens[, profile][, hash_ids]``; Moonc
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ Columns = Mapping[str, Sequence[Any]]
 
 REQUIRED = ("arrival_s", "input_tokens", "output_tokens")
 MOONCAKE = {"timestamp": "arrival_s", "input_length": "input_tokens", "output_length": "output_tokens"}
+
+
+DAMAGE = (OSError, EOFError, zlib.error, csv.Error, ValueError, TypeError, OverflowError, RecursionError)
+"""What the readers of other people's formats say of a file that is cut, garbled or of another kind."""
+
+MOST_PROFILES = 256
+LONGEST_NAME = 253
 
 
 def read_trace(path: Path, *, profile: str = DEFAULT_PROFILE, hash_block_tokens: int = HASH_BLOCK_TOKENS) -> Trace:
@@ -42,7 +50,12 @@ def read_trace(path: Path, *, profile: str = DEFAULT_PROFILE, hash_block_tokens:
     if not path.is_file():
         msg = f"{path}: no such file"
         raise InputError(msg)
-    return from_columns(readers[ending](path), name=path.name, profile=profile, hash_block_tokens=hash_block_tokens)
+    try:
+        columns = readers[ending](path)
+        return from_columns(columns, name=path.name, profile=profile, hash_block_tokens=hash_block_tokens)
+    except DAMAGE as error:
+        msg = f"{path}: damaged, or no trace: {type(error).__name__}: {str(error)[:200]}"
+        raise InputError(msg) from error
 
 
 def from_columns(
@@ -63,7 +76,7 @@ def from_columns(
         if column not in columns:
             msg = f"{name}: no column {column}; there are {', '.join(columns) or 'none'}"
             raise InputError(msg)
-    names, index = _profiles(columns.get("profile"), len(columns["arrival_s"]), profile)
+    names, index = _profiles(columns.get("profile"), len(columns["arrival_s"]), profile, name)
     hashes = columns.get("hash_ids")
     return checked(
         Trace(
@@ -90,21 +103,30 @@ def _renamed(columns: Columns) -> Columns:
 
 
 def _profiles(
-    values: Sequence[Any] | None, rows: int, profile: str
+    values: Sequence[Any] | None, rows: int, profile: str, name: str
 ) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.uint8]]]:
     if values is None:
         return (profile,), np.zeros(rows, dtype=np.uint8)
+    if max(len(str(value)) for value in values or ("",)) > LONGEST_NAME:
+        msg = f"{name}: a name of a profile is longer than {LONGEST_NAME} characters"
+        raise InputError(msg)
     names, index = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    if len(names) > MOST_PROFILES:
+        msg = f"{name}: {len(names)} profiles, at most {MOST_PROFILES} are told apart; is `profile` another column?"
+        raise InputError(msg)
     return tuple(str(name) for name in names), index.astype(np.uint8)
 
 
 def _numbers(values: Sequence[Any], name: str, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     try:
-        return np.asarray(values, dtype=np.float64)
+        numbers: np.ndarray[tuple[int], np.dtype[np.float64]] = np.asarray(values, dtype=np.float64)
+        if numbers.ndim != 1:
+            raise TypeError  # lists in place of numbers
     except (TypeError, ValueError):
         row, value = next((i, v) for i, v in enumerate(values) if not _is_number(v))
         msg = f"{name}: {column} must be a number: row {row + 1} has {value!r}"
         raise InputError(msg) from None
+    return numbers
 
 
 def _is_number(value: object) -> bool:
@@ -161,6 +183,9 @@ def _jsonl(path: Path) -> Columns:
         except json.JSONDecodeError as error:
             msg = f"{path}: line {number} is no JSON: {error.msg}"
             raise InputError(msg) from None
+        if not isinstance(row, dict):
+            msg = f"{path}: line {number} is no JSON object"
+            raise InputError(msg)
         if columns and row.keys() != columns.keys():
             msg = f"{path}: line {number} has {', '.join(row)}; the lines above have {', '.join(columns)}"
             raise InputError(msg)
