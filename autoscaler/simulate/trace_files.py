@@ -121,7 +121,7 @@ def _numbers(values: Sequence[Any], name: str, column: str) -> np.ndarray[tuple[
     try:
         numbers: np.ndarray[tuple[int], np.dtype[np.float64]] = np.asarray(values, dtype=np.float64)
         if numbers.ndim != 1:
-            raise TypeError  # lists in place of numbers
+            raise TypeError  # noqa: TRY301 - lists in place of numbers are told as any other row
     except (TypeError, ValueError):
         row, value = next((i, v) for i, v in enumerate(values) if not _is_number(v))
         msg = f"{name}: {column} must be a number: row {row + 1} has {value!r}"
