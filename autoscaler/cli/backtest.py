@@ -73,7 +73,7 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
     """Replay a trace against several policies in the simulator: SLO, cost, flaps, and what it costs at least."""
     tunnel = ClusterSettings(routing=routing, prefix_caching=prefix_caching, grace=Seconds(grace))
     scene = replace(_scene(policy, trace, scenario, tunnel, profile, scale, picker=picker), peers_drain=peers_drain)
-    sweep = Sweep((contenders.OURS, *_others(against)), _seconds(startup), seeds, settings)
+    sweep = Sweep((contenders.OURS, *_others(against)), seconds(startup), seeds, settings)
     with _progress() as told:
         found = compare(scene, sweep, bounded=bound, workers=workers, backend=backend, told=told)
     show(data(found), [*_tables(found)], output)
@@ -113,7 +113,12 @@ def _others(text: str) -> list[str]:
     return [contenders.contender(name).name for name in dict.fromkeys(names)]
 
 
-def _seconds(text: str) -> tuple[float, ...]:
+def seconds(text: str) -> tuple[float, ...]:
+    """Return the start-up times of an option, in seconds.
+
+    Raises:
+        InputError: not a list of such times.
+    """
     try:
         values = tuple(float(part.strip().removesuffix("s")) for part in text.split(","))
     except ValueError:

@@ -1,7 +1,8 @@
 """Traces from files: CSV, JSON lines or Parquet with a row per request, Mooncake's JSON lines, or rates per minute.
 
 Columns ``arrival_s, input_tokens, output_tokens[, profile][, hash_ids]``; Mooncake: ``timestamp`` (ms),
-``input_length``, ``output_length``, ``hash_ids``. Files may be gzipped. A CSV writes ``hash_ids`` separated by blanks.
+``input_length``, ``output_length``, ``hash_ids``; the referee: ``arrival_ms``, and ``prefix`` for ``hash_ids``. Files
+may be gzipped. A CSV writes ``hash_ids`` separated by blanks.
 """
 
 import csv
@@ -21,7 +22,14 @@ from autoscaler.simulate.trace import HASH_BLOCK_TOKENS, Trace, checked
 Columns = Mapping[str, Sequence[Any]]
 
 REQUIRED = ("arrival_s", "input_tokens", "output_tokens")
-MOONCAKE = {"timestamp": "arrival_s", "input_length": "input_tokens", "output_length": "output_tokens"}
+IN_MS = {"timestamp", "arrival_ms"}
+OTHERS = {
+    **dict.fromkeys(IN_MS, "arrival_s"),
+    "input_length": "input_tokens",
+    "output_length": "output_tokens",
+    "prefix": "hash_ids",
+}
+"""Names that others give to our columns."""
 
 
 DAMAGE = (OSError, EOFError, zlib.error, csv.Error, ValueError, TypeError, OverflowError, RecursionError)
@@ -94,10 +102,10 @@ def from_columns(
 
 
 def _renamed(columns: Columns) -> Columns:
-    """Return Mooncake's columns under our names and units."""
-    if "timestamp" not in columns or "arrival_s" in columns:
+    """Return others' columns under our names and units; a file with ``arrival_s`` is taken as it is."""
+    if "arrival_s" in columns or not IN_MS & columns.keys():
         return columns
-    renamed = {MOONCAKE.get(column, column): values for column, values in columns.items()}
+    renamed = {OTHERS.get(column, column): values for column, values in columns.items()}
     renamed["arrival_s"] = [float(ms) / 1000.0 for ms in renamed["arrival_s"]]
     return renamed
 
@@ -168,8 +176,8 @@ def _csv(path: Path) -> Columns:
             msg = f"{path}: line {number} has {len(row)} fields, the header {len(header)}"
             raise InputError(msg)
     columns: dict[str, Sequence[Any]] = {column: [row[i] for row in table] for i, column in enumerate(header)}
-    if "hash_ids" in columns:
-        columns["hash_ids"] = [[int(block) for block in ids.split()] for ids in columns["hash_ids"]]
+    for column in {"hash_ids", "prefix"} & columns.keys():
+        columns[column] = [[int(block) for block in ids.split()] for ids in columns[column]]
     return columns
 
 
@@ -200,7 +208,7 @@ def _parquet(path: Path) -> Columns:
     except ImportError:
         msg = f"{path}: reading Parquet needs the extra [sim]: pip install 'disagg-autoscaler[sim]'"
         raise InputError(msg) from None
-    wanted = {*REQUIRED, *MOONCAKE, "profile", "hash_ids"}
+    wanted = {*REQUIRED, *OTHERS, "profile", "hash_ids"}
     present = [column for column in parquet.read_schema(path).names if column in wanted]
     table = parquet.read_table(path, columns=present)
     return {column: table[column].to_pylist() for column in present}

@@ -64,6 +64,14 @@ def test_mooncake_lines_are_read_in_their_units(tmp_path: Path) -> None:
     assert trace.hash_ids == [(0, 1, 7)]
 
 
+def test_the_referees_files_are_read_in_their_units(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("arrival_ms,input_tokens,output_tokens,profile,prefix\n1500,1030,9,short,0 1 7\n", encoding="utf-8")
+    trace = read_trace(path)
+    assert (trace.arrival_s[0], trace.input_tokens[0], trace.profiles) == (1.5, 1030, ("short",))
+    assert trace.hash_ids == [(0, 1, 7)]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
