@@ -22,6 +22,7 @@ from autoscaler.plan.guardrails import Floor
 from autoscaler.plan.planner import Memories
 from autoscaler.plan.risk import Margins
 from autoscaler.plan.situation import Knowledge, Situation
+from autoscaler.plan.zero import Quiet
 from autoscaler.policy import schedules
 
 PLANNING_WINDOW = Seconds(60.0)
@@ -104,6 +105,7 @@ class PolicyModel:
     forecaster: LoadForecaster = field(default_factory=LoadForecaster)
     memories: Memories = field(default_factory=lambda: MappingProxyType({}))
     margins: Margins = field(default_factory=Margins)
+    quiet: Quiet = field(default_factory=Quiet)
 
     @classmethod
     def starting(cls, policy: SLOPolicy, priors: Mapping[str, Prior]) -> "PolicyModel":
@@ -124,12 +126,14 @@ class PolicyModel:
             forecaster=forecaster,
             memories=MappingProxyType(memories),
             margins=former.margins if former.policy.profiles == self.policy.profiles else self.margins,
+            quiet=former.quiet if same_requests else self.quiet,
         )
 
     def learn(self, at: Instant, observed: ModelObservation, *, long_ago: bool = False) -> None:
         """Take in what was observed. ``long_ago``: see ``LoadForecaster.observe``."""
         self.forecaster.observe(at, observed.loads, long_ago=long_ago)
         self.margins = self.margins.updated(self.policy, observed.loads, at)
+        self.quiet = self.quiet.updated(at, observed)
         for name, variant in self.variants.items():
             workload = observed.fleet.get(name)
             if isinstance(workload, Workload):
@@ -150,6 +154,7 @@ class PolicyModel:
             window=PLANNING_WINDOW,
             margins=self.margins,
             floors=self._floors(at, knowledge),
+            quiet=self.quiet.lasted(at),
         )
 
     def _events(self, at: Instant) -> Mapping[str, Sequence[LoadEvent]]:

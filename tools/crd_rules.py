@@ -26,7 +26,8 @@ class Rule:
 
 def _spec_rules() -> tuple[Rule, ...]:
     minimum = "v.minReplicas > 0"
-    alive = " && ".join(_each_pool(role, f"!POOL.variants.all(v, !({minimum}))") for role in ROLES)
+    alive = " && ".join(_each_pool(role, f"!POOL.variants.all(v, !({minimum}))") for role in ("decode", "unified"))
+    asleep = " && ".join(_each_pool(role, f"POOL.variants.all(v, !({minimum}))") for role in ROLES)
     accelerators = _sum("filter(v, v.accelerator == a).map(v, v.minReplicas * v.acceleratorsPerReplica).sum()", "0")
     cost = _sum("map(v, double(v.minReplicas) * v.costPerReplicaHour).sum()", "0.0")
     names = " || ".join(
@@ -39,6 +40,10 @@ def _spec_rules() -> tuple[Rule, ...]:
         Rule(
             f"(has(self.scaleToZero) && self.scaleToZero.enabled) || ({alive})",
             "every variant of a pool has minReplicas 0, but scaleToZero is not enabled; give one minReplicas 1",
+        ),
+        Rule(
+            f"!has(self.scaleToZero) || !self.scaleToZero.enabled || ({asleep})",
+            "minReplicas keeps a variant awake, but scaleToZero is enabled; write 0 or leave scaleToZero out",
         ),
         Rule(
             "!has(self.budget) || !has(self.budget.acceleratorLimits) ||"

@@ -37,6 +37,9 @@ class Code(StrEnum):
     HANDOVER_BROKEN = "HANDOVER_BROKEN"
     IMBALANCED = "IMBALANCED"
     AWAITS_RELEASE = "AWAITS_RELEASE"
+    IDLE = "IDLE"
+    KEPT_AWAKE = "KEPT_AWAKE"
+    WOKEN = "WOKEN"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -65,6 +68,9 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.HANDOVER_BROKEN: "decode computes {share:.0%} of its prompts itself: mend the hand-over, not the size",
         Code.IMBALANCED: "{pod} is full while others are idle: mend the routing, not the size",
         Code.AWAITS_RELEASE: "{to} of {from} for now: the budget is still held by replicas that leave",
+        Code.IDLE: "no request for {quiet_s:.0f} s: to zero",
+        Code.KEPT_AWAKE: "the last replica stays until no request has come for {after_s:g} s",
+        Code.WOKEN: "from zero: {queued:g} requests wait, {requests_per_s:.3g} come per second",
         Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )

@@ -41,7 +41,12 @@ def raised(situation: Situation, proposals: Mapping[str, VariantPlan]) -> dict[s
 
 
 def _computed_on_decode(situation: Situation) -> float:
-    """Return the share of prompt tokens on decode replicas that were computed there; 0 where nothing is told."""
+    """Return the share of prompt tokens on decode replicas that were computed there; 0 where nothing is told.
+
+    While no prefill replica serves, decode serves alone: nothing is handed over.
+    """
+    if not situation.ready_pods(Role.PREFILL):
+        return 0.0
     prompts = computed = 0.0
     for engine in _engines(situation, situation.policy.pool(Role.DECODE)):
         came, own = engine.prompt_tokens_per_second, engine.computed_prompt_tokens_per_second

@@ -127,7 +127,7 @@ def _period_start(current: int, limit: StepLimit, memory: Memory, at: Instant) -
 def _raised(start: int, limit: StepLimit) -> int:
     if limit.kind is StepKind.PODS:
         return start + limit.value
-    return math.ceil(start * (1 + limit.value / 100))
+    return math.ceil(max(start, 1) * (1 + limit.value / 100))  # of none, no percentage would ever make one
 
 
 def _lowered(start: int, limit: StepLimit) -> int:

@@ -19,7 +19,7 @@ def held(situation: Situation, variant: str, proposal: VariantPlan) -> VariantPl
     workload = situation.workload(variant)
     if not isinstance(workload, Workload):
         return proposal.because(Reason(Code.HELD_ON_GAP, _gap("replicas", workload)))
-    veto = _veto(situation, variant)
+    veto = _veto(situation, variant, woken=any(reason.code is Code.WOKEN for reason in proposal.reasons))
     if veto is None and proposal.target < workload.requested:
         veto = _veto_down(situation, variant)
     return proposal if veto is None else proposal.amended(workload.requested, veto)
@@ -30,14 +30,14 @@ def is_held(proposal: VariantPlan) -> bool:
     return any(reason.code in HOLDS for reason in proposal.reasons)
 
 
-def _veto(situation: Situation, variant: str) -> Reason | None:
-    """Return what forbids any change."""
+def _veto(situation: Situation, variant: str, *, woken: bool) -> Reason | None:
+    """Return what forbids any change; at zero nothing measures what a request needs, so waking does not wait for it."""
     if situation.observed.paused:
         return Reason(Code.PAUSED)
     foreign = situation.observed.foreign.get(variant)
     if foreign is not None and situation.policy.mode is Mode.AUTO:
         return Reason(Code.FOREIGN_WRITER, {"who": foreign})
-    if not situation.demands:
+    if not situation.demands and not woken:
         return Reason(Code.HELD_ON_GAP, _first_gap(situation))
     return None
 

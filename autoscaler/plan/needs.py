@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.domain import signal
 from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code
@@ -86,7 +87,10 @@ def _backlog(
         return 0.0
     pods = situation.ready_pods(role)
     per_request = _tokens_per_request(role, classes, load)
-    queued = _waiting(situation.observed.engines, pods) * per_request
+    held = sum(
+        signal.known(load.queued_requests, 0.0) for load in situation.observed.loads.values()
+    )  # most pickers hold none
+    queued = (_waiting(situation.observed.engines, pods) + held) * per_request
     if queued <= 0:
         return 0.0
     served_per_s = len(pods) * total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))

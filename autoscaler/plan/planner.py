@@ -12,7 +12,7 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, budgets, drain, guardrails, holds, needs
+from autoscaler.plan import alarms, allocation, behavior, budgets, drain, guardrails, holds, needs, zero
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.budgets import Draft
@@ -75,8 +75,8 @@ def _draft(situation: Situation) -> Draft:
 
 
 def _wished(draft: Draft) -> Draft:
-    """Return the draft with what schedules and the ratio guard ask for beyond load."""
-    policy, proposals = draft.policy, dict(draft.proposals)
+    """Return the draft with what the way to and from zero, schedules and the ratio guard ask for beyond load."""
+    policy, proposals = draft.policy, dict(zero.awake(draft.situation, draft.proposals))
     for variant in policy.variants:
         floor = draft.situation.floors.get(variant.name)
         proposals[variant.name] = guardrails.at_least(floor, variant)(proposals[variant.name])
@@ -86,7 +86,8 @@ def _wished(draft: Draft) -> Draft:
 def _damped_all(draft: Draft, memories: Memories) -> Draft:
     """Return the draft as far as ``behavior`` lets it change the fleet now."""
     policy = draft.policy
-    damped = {name: _damped(draft.situation, name, wish, memories) for name, wish in draft.proposals.items()}
+    damped: Proposals = {n: _damped(draft.situation, n, wish, memories) for n, wish in draft.proposals.items()}
+    damped = zero.together(draft.situation, damped)
     return draft.proposing(guardrails.within_ratio(policy.variants, policy.ratio, damped))
 
 

@@ -41,6 +41,7 @@ class Situation:
     window: Seconds  # how long a decision's capacity has to do, from each horizon on
     margins: Margins = field(default_factory=Margins)
     floors: Mapping[str, Floor] = field(default_factory=lambda: MappingProxyType({}))  # of schedules, by variant name
+    quiet: Seconds = Seconds(0.0)  # how long no request has come, run or waited
 
     @property
     def demands(self) -> tuple[ProfileDemand, ...]:

@@ -134,14 +134,27 @@ def pools_complete(document: Understood) -> Iterator[Problem]:
 
 
 def pools_alive(document: Understood) -> Iterator[Problem]:
-    """Find pools whose variants may all go to zero although the model may not."""
+    """Find pools whose variants may all go to zero although the model may not; without prefill, decode serves alone."""
     to_zero = document.scale_to_zero is None or document.scale_to_zero.enabled
-    for role in Role:
+    for role in (Role.DECODE, Role.UNIFIED):
         minimums = [variant.value.min_replicas for variant in document.variants if variant.role is role]
         if minimums and not any(minimums) and document.whole_variants and not to_zero:
             yield error(
                 ("spec", "pools", role.value),
                 "minReplicas is 0 for every variant, but scaleToZero is not enabled; give one variant minReplicas 1",
+            )
+
+
+def may_sleep(document: Understood) -> Iterator[Problem]:
+    """Find minimums that keep a model awake that may go to zero: its roles go together."""
+    if document.scale_to_zero is None or not document.scale_to_zero.enabled:
+        return
+    for variant in document.variants:
+        if variant.value.min_replicas > 0:
+            yield error(
+                (*variant.path, "minReplicas"),
+                f"{variant.value.min_replicas} keeps {variant.value.name} awake, but scaleToZero is enabled; write 0 or"
+                " leave scaleToZero out",
             )
 
 
@@ -315,6 +328,7 @@ CHECKS: tuple[Check, ...] = (
     replica_bounds,
     pools_complete,
     pools_alive,
+    may_sleep,
     workloads,
     accelerator_limits,
     cost_limit,

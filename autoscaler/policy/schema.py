@@ -110,7 +110,7 @@ class Variant(Part):
     cost_per_replica_hour: PositiveNumber = Field(examples=[6.2])
     """Price of one replica for one hour, in any currency; only ratios matter."""
     min_replicas: Count = 1
-    """Fewest replicas."""
+    """Fewest replicas; 0 for all variants of prefill lets decode serve alone while there is no load."""
     max_replicas: PositiveCount = Field(examples=[12])
     """Most replicas."""
     performance_profile: Text | None = Field(None, examples=["h200-tp1-qwen3-32b"])
@@ -143,8 +143,7 @@ class Budget(Part):
     cost_per_hour: PositiveNumber | None = None
     """Most cost of all replicas per hour, in the currency of ``costPerReplicaHour``."""
     shared_as: Name | None = Field(None, examples=["cluster"])
-    """Name of a budget that several policies share: all that name it state the same limits, and use them up together.
-    When it is short, the policy whose profiles have the larger ``priority`` is served first."""
+    """Policies that state the same name and limits use them up together, those of larger profile ``priority`` first."""
 
 
 class Ratio(Part):
@@ -227,12 +226,12 @@ class ScaleDown(Part):
 
 
 class ScaleToZero(Part):
-    """Whether an idle model may lose its last replica."""
+    """Whether an idle model may lose its last replica; needs a picker that holds requests meanwhile."""
 
     enabled: StrictBool = False
-    """Whether it may."""
+    """Whether it may; every variant then has ``minReplicas: 0``."""
     after: Duration = Field("30m", validate_default=True)
-    """How long without a request."""
+    """How long no request must have come, waited or run; ``behavior`` delays what follows."""
 
 
 class Scheduler(Part):

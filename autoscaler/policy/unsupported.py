@@ -26,10 +26,6 @@ def _given(value: object) -> bool:
     return value is not None
 
 
-def _is_true(value: object) -> bool:
-    return value is True
-
-
 def _any_of(*values: str) -> Test:
     return lambda value: value in values
 
@@ -38,7 +34,6 @@ _LEAVE_OUT = "leave it out"
 
 UNSUPPORTED = (
     Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
-    Unsupported(("spec", "scaleToZero", "enabled"), _is_true, "write false or leave it out", "true"),
     Unsupported(
         ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"
     ),

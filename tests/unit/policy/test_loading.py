@@ -235,6 +235,8 @@ def test_every_field_of_later_behaviour_is_read_once_its_refusal_is_lifted() -> 
         "metrics": {"source": "sglang", "matchers": {"cluster": "eu-1"}},
         "behavior": {"scaleDown": {"selectPolicy": "Disabled", "tolerance": 0.1}},
     }
+    for pool in raw["spec"]["pools"].values():
+        pool["variants"] = [variant | {"minReplicas": 0} for variant in pool["variants"]]
     policy, problems = inspect_document(Document(raw, {}), "", unsupported=())
     assert problems == ()
     assert policy is not None
