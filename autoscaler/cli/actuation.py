@@ -10,7 +10,7 @@ from typing import TypeAlias
 from uuid import uuid4
 
 from autoscaler.act.kube import KubeActuator
-from autoscaler.act.lease import LeaseElector
+from autoscaler.act.lease import LeaseElector, Terms
 from autoscaler.act.metric import MetricActuator
 from autoscaler.domain.plan import Action, Scale
 from autoscaler.domain.policy import SLOPolicy
@@ -78,7 +78,12 @@ class OnlyLeader:
 
 
 async def begin(
-    stack: AsyncExitStack, login: Login, acting: Acting, jitter: Callable[[], float], now: Callable[[], Instant]
+    stack: AsyncExitStack,
+    login: Login,
+    acting: Acting,
+    jitter: Callable[[], float],
+    now: Callable[[], Instant],
+    terms: Terms | None = None,
 ) -> tuple[Follow, Actuator, Callable[[], bool]]:
     """Return who must know the policies, the actuator for all actions, and who tells whether to act; runs for a Lease.
 
@@ -89,7 +94,7 @@ async def begin(
         return *_joined(reading, acting), lambda: True
     namespace, name = acting.lease
     identity = f"{socket.gethostname()}-{uuid4().hex[:8]}"
-    elector = LeaseElector(reading, namespace=namespace, name=name, identity=identity, now=now)
+    elector = LeaseElector(reading, namespace=namespace, name=name, identity=identity, now=now, terms=terms)
     await elector.start()
     stack.push_async_callback(elector.stop)
     writing = await stack.enter_async_context(

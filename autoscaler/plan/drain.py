@@ -34,6 +34,10 @@ time to first token (p99 of any profile) are waited for it."""
 CLOCK_SLACK = Seconds(60.0)
 """A drain that began further in the future, or ends further off than a drain may last, was noted by another clock."""
 
+PENDING = Seconds(120.0)
+"""A removal that was asked for and is not done keeps its pods withdrawn for so long beyond their deadlines: after an
+outage a workload's controller acts up to 45 s late, and it would take another pod for one that serves again."""
+
 SAMPLE_AHEAD = Seconds(2.0)
 """A sample may be so much newer than our own clock says it is."""
 
@@ -141,19 +145,29 @@ class _Pool:
         self.frozen = self.held or workload.rolling_out
         self.live = [pod for pod in workload.pods if pod.state is not PodState.TERMINATING]
         self.ours = [pod for pod in self.live if pod.draining_since is not None]
-        lasting = [pod for pod in self.ours if not expired(pod, scene.at, scene.policy.scale_down.drain_timeout)]
+        self.unfinished = workload.rolling_out or len(self.live) > workload.requested
+        longest = scene.policy.scale_down.drain_timeout
+        lasting = [p for p in self.ours if not expired(p, scene.at, longest, PENDING if self._going(p) else Seconds(0))]
         self.leaving = self._kept(lasting) if self.frozen else self._chosen(lasting, spare)
         ours = {pod.name for pod in self.ours}
         self.newly_unrouted = [p for p in self.leaving if p.state is PodState.READY and p.name not in ours]
 
+    def _going(self, pod: Pod) -> bool:
+        """Tell whether a pod may be on its way out: the count is lowered, and the workload's controller has to act."""
+        return self.unfinished and pod.empty_since is not None
+
     def _kept(self, lasting: list[Pod]) -> list[Pod]:
         """Return who stays withdrawn while nothing new may begin: all, or as many as are still not wanted."""
-        return lasting if self.held else lasting[: max(0, self.workload.requested - self.target)]
+        if self.held:
+            return lasting
+        undecided = [pod for pod in lasting if not self._going(pod)]
+        still_unwanted = max(0, self.workload.requested - self.target)
+        return [*filter(self._going, lasting), *undecided[:still_unwanted]]
 
     def _chosen(self, lasting: list[Pod], spare: int) -> list[Pod]:
         """Return the pods that should be withdrawn after this tick, the next to go first."""
-        surplus = self.workload.requested - self.target - max(0, self.workload.requested - len(self.live))
-        ranked = self._ranked(lasting)[: max(0, surplus)]
+        surplus = len(self.live) - min(self.workload.requested, self.target)
+        ranked = self._ranked(lasting)[: max(0, surplus, sum(map(self._going, lasting)))]
         names = {pod.name for pod in lasting}
         allowed = self._allowed([pod for pod in ranked if pod.name in names], spare)
         chosen: list[Pod] = []
@@ -184,6 +198,8 @@ class _Pool:
         engines, names = self.scene.observed.engines, {pod.name for pod in lasting}
 
         def rank(pod: Pod) -> tuple[float, ...]:
+            if pod.name in names and self._going(pod):
+                return (-1,)
             if pod.state in UNREADY or (pod.name in names and pod.ready_since is None):
                 return (0, pod.state is not PodState.PENDING, -pod.created)
             if pod.name in names:
@@ -259,8 +275,11 @@ class _Pool:
         return engine.newest_sample >= pod.empty_since
 
     def removable(self) -> int:
-        """Count the replicas that can go now: the cluster shows notes that say so, and what they say still holds."""
-        if self.frozen or isinstance(self.scene.membership, Missing):
+        """Count the replicas that can go now: the cluster shows notes that say so, and what they say still holds.
+
+        None while an earlier removal is not done: its pods would be counted twice.
+        """
+        if self.frozen or self.unfinished or isinstance(self.scene.membership, Missing):
             return 0
         gone = [pod for pod in self.leaving if self._again_empty(pod)]
         if not any(pod.ordinal is not None for pod in self.live):
@@ -317,14 +336,15 @@ def noted(pod: Pod) -> Drain | None:
     return Drain(pod.draining_since, pod.drain_deadline, pod.unrouted_since, pod.empty_since)
 
 
-def expired(pod: Pod, at: Instant, longest: Seconds) -> bool:
+def expired(pod: Pod, at: Instant, longest: Seconds, grace: Seconds = Seconds(0.0)) -> bool:
     """Tell whether a drain is over for want of time: by its deadline, or because its times cannot be believed."""
     started, deadline = pod.draining_since, pod.drain_deadline
     if started is None:
         return False
     if deadline is None:
         return True
-    return at >= deadline or started > after(at, CLOCK_SLACK) or deadline > after(at, Seconds(longest + CLOCK_SLACK))
+    slack = Seconds(CLOCK_SLACK + grace)
+    return at >= after(deadline, grace) or started > after(at, slack) or deadline > after(at, Seconds(longest + slack))
 
 
 def idle(engine: EngineLoad, role: Role) -> bool:

@@ -17,35 +17,40 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from autoscaler.act.kube import KubeActuator
-from autoscaler.cli.actuation import Actuation
+from autoscaler.act.lease import Terms
+from autoscaler.cli import actuation
+from autoscaler.domain.membership import withdrawn
 from autoscaler.domain.observation import Latency, ModelObservation, ProfileLoad
 from autoscaler.domain.policy import ScaleDown, Scheduler, SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.record import Outcome
 from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.errors import ObservationError
 from autoscaler.kube import PODS, KubeError, KubeSession, Login
 from autoscaler.observe.kube import KubeFleet
 from autoscaler.observe.picker import Pickers, Reached
 from autoscaler.observe.watch import Freshness
 from autoscaler.plan import drain
-from autoscaler.publish.kube import KubeMembership
+from autoscaler.ports import Actuator
+from autoscaler.settings import Acting
 from autoscaler.simulate.environment import Environment
 from tests.emulator.engines import Traffic
 from tests.emulator.picker import NoEndpointsError, Picker, Pool
 from tests.emulator.world import SAMPLES, Sample, engine_load, sample
 from tests.servers.exposition import Exposition
+from tests.servers.kubelet import STARTUP_SECONDS
 
 SPEED = 10.0  # seconds of the engines' time in one
 TICK_S = 0.4
 SCRAPE_S = 0.3
-DRAIN_TIMEOUT_S = 600.0  # a minute
+DRAIN_TIMEOUT_S = 600.0  # of the engines' time: a minute
+TERMS = Terms(duration=Seconds(1.0), margin=Seconds(0.4), retry=Seconds(0.1))
 ROLES = (Role.PREFILL, Role.DECODE)
 QUICK = Freshness(period=Seconds(5.0), stale_after=Seconds(15.0), resync=Seconds(600.0))
 
 
-def policy(namespace: str, kind: str) -> SLOPolicy:
+def policy(namespace: str, kind: str, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> SLOPolicy:
     """Return the policy of the two pools, of workloads of a kind of apps/v1."""
     variants = tuple(
         Variant(role.value, role, ScaleTarget(namespace, "apps/v1", kind, role.value), "H200", 1, 1.0, 1, 6)
@@ -57,7 +62,7 @@ def policy(namespace: str, kind: str) -> SLOPolicy:
         model="m",
         profiles=(),
         variants=variants,
-        scale_down=ScaleDown(Seconds(DRAIN_TIMEOUT_S), 2),
+        scale_down=ScaleDown(Seconds(drain_timeout_s), 2),
         scheduler=Scheduler(SchedulerKind.POD_SELECTOR, "pool=p"),
     )
 
@@ -67,11 +72,11 @@ def now() -> Instant:
     return Instant(time.time() * SPEED)
 
 
-def workload(role: str, replicas: int) -> dict[str, Any]:
-    """Return a Deployment (or StatefulSet) whose pods the pickers select."""
+def workload(role: str, replicas: int, startup_s: float = 0.0) -> dict[str, Any]:
+    """Return a Deployment (or StatefulSet) whose pods the pickers select; ``startup_s``: until they are Ready."""
     labels = {"pool": "p", "llm-d.ai/role": role}
     spec = {"containers": [{"name": "engine", "image": "engine"}], "terminationGracePeriodSeconds": 1}
-    template = {"metadata": {"labels": labels}, "spec": spec}
+    template = {"metadata": {"labels": labels, "annotations": {STARTUP_SECONDS: str(startup_s)}}, "spec": spec}
     return {
         "metadata": {"name": role},
         "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
@@ -85,7 +90,8 @@ class Cluster:
         """Prepare; use ``running``."""
         self._session = session
         self._place = PODS.at(namespace)
-        self._state = state
+        self.state = state
+        self.refused = 0
         self._chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
         self._env = Environment(now())
         self.traffic = Traffic(self._env, self._chance)
@@ -94,6 +100,8 @@ class Cluster:
         self.targets = {role.value: 2 for role in ROLES}
         self.requests_per_second = 3.0  # of the engines' time
         self.blind_until = [0.0] * pickers  # by time.monotonic
+        self.clocks = [0.0, 0.0]  # by how much those of the controllers are wrong, of the engines' time
+        self.wrong: list[str] = []  # removals of pods that were not withdrawn and empty
         self._samples: dict[str, deque[Sample]] = {}
 
     @property
@@ -161,6 +169,7 @@ class Cluster:
     def _engine(self, pod: Mapping[str, Any], *, gone: bool) -> None:
         name = pod["metadata"].get("name")
         if gone or pod["metadata"].get("deletionTimestamp"):
+            self._judge(pod)
             self._end(name)
             return
         conditions = (pod.get("status") or {}).get("conditions") or ()
@@ -168,6 +177,13 @@ class Cluster:
         if ready and name not in self.traffic.engines:
             self.traffic.start(name)
             self._samples[name] = deque(maxlen=SAMPLES)
+
+    def _judge(self, pod: Mapping[str, Any]) -> None:
+        """Note a pod that is removed though it serves or holds requests."""
+        engine = self.traffic.engines.get(pod["metadata"].get("name"))
+        notes = pod["metadata"].get("annotations") or {}
+        if engine is not None and (engine.parts or not withdrawn(notes)):
+            self.wrong.append(f"{pod['metadata']['name']} removed with {len(engine.parts)} requests and {notes}")
 
     def _end(self, name: str) -> None:
         """Abort all at the pod, as vLLM does on SIGTERM."""
@@ -181,8 +197,10 @@ class Cluster:
             self._env.run(now())
             while arrives <= now():
                 arrives += self._chance.expovariate(self.requests_per_second)
-                with contextlib.suppress(NoEndpointsError):
+                try:
                     self.traffic.send(*self._chance.choice(self.pickers).pick(self._chance))
+                except NoEndpointsError:
+                    self.refused += 1
             if time.monotonic() - scraped > SCRAPE_S:
                 scraped = time.monotonic()
                 for pod, engine in self.traffic.engines.items():
@@ -195,26 +213,28 @@ class Cluster:
         recent = sorted(took for at, took in self.traffic.ttfts if at > now() - 60.0)
         state = {
             "targets": self.targets,
+            "clocks": self.clocks,
             "samples": {pod: list(samples) for pod, samples in self._samples.items() if samples},
             "ttft": recent[int(0.99 * (len(recent) - 1))] if recent else None,
         }
-        fresh = self._state.with_suffix(".new")
+        fresh = self.state.with_suffix(".new")
         fresh.write_text(json.dumps(state), encoding="utf-8")
-        fresh.replace(self._state)
+        fresh.replace(self.state)
 
 
 class Controller:
     """Decides from the cluster and the state file; remembers nothing."""
 
     def __init__(
-        self, session: KubeSession, fleet: KubeFleet, chosen: SLOPolicy, state: Path, urls: Sequence[str]
+        self, fleet: KubeFleet, pickers: Pickers, actuator: Actuator, chosen: SLOPolicy, state: Path, clock: int
     ) -> None:
-        """Join the real parts."""
+        """Join the real parts; ``clock``: whose in the state file."""
         self._policy = chosen
         self._fleet = fleet
         self._state = state
-        self._pickers = Pickers((chosen,), session, fleet.pods_in, Reached(tuple(urls)))
-        self._actuator = Actuation(scaling=KubeActuator(session, (chosen,)), membership=KubeMembership(session))
+        self._pickers = pickers
+        self._actuator = actuator
+        self._clock = clock
 
     async def tick(self) -> Outcome:
         """Go once through the loop."""
@@ -223,7 +243,9 @@ class Controller:
 
     async def scene(self) -> drain.Scene:
         """Return what is known now."""
-        at, state = now(), json.loads(self._state.read_text(encoding="utf-8"))
+        state = json.loads(self._state.read_text(encoding="utf-8"))
+        wrong = state["clocks"][self._clock]
+        at = Instant(now() + wrong)
         view = (await self._fleet.fleets(at))[self._policy.key]
         membership = (await self._pickers.memberships(at))[self._policy.key]
         absent = Missing(GapReason.ABSENT, at)
@@ -234,31 +256,58 @@ class Controller:
         observed = ModelObservation(
             self._policy.key, {"all": load}, view.workloads, engines, 0.0, membership=membership
         )
-        return drain.Scene(now(), self._policy, observed, MappingProxyType(state["targets"]))
+        return drain.Scene(Instant(now() + wrong), self._policy, observed, MappingProxyType(state["targets"]))
 
 
 @contextlib.asynccontextmanager
 async def controller(
-    kubeconfig: Path, namespace: str, state: Path, urls: Sequence[str], kind: str = "Deployment"
+    kubeconfig: Path,
+    namespace: str,
+    state: Path,
+    urls: Sequence[str],
+    kind: str = "Deployment",
+    *,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    rival: int | None = None,
 ) -> AsyncIterator[Controller]:
-    """Start a controller that has seen the cluster."""
-    chosen = policy(namespace, kind)
-    async with await KubeSession.open(jitter=lambda: 0.5, login=Login(kubeconfig=str(kubeconfig))) as session:
+    """Start a controller that has seen the cluster; ``rival``: its number, where two compete for a Lease."""
+    chosen, login, jitter = policy(namespace, kind, drain_timeout_s), Login(kubeconfig=str(kubeconfig)), lambda: 0.5
+    acting = Acting(tuple(urls), lease=None if rival is None else (namespace, "controller"))
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(await KubeSession.open(jitter=jitter, login=login))
         fleet = KubeFleet(session, (chosen,), QUICK)
         await fleet.start()
-        try:
-            await fleet.wait_synced(Seconds(60.0))
-            yield Controller(session, fleet, chosen, state, urls)
-        finally:
-            await fleet.close()
+        stack.push_async_callback(fleet.close)
+        wall = lambda: Instant(time.time())  # noqa: E731  # what people read in the Lease
+        follow, actuator, _ = await actuation.begin(stack, login, acting, jitter, wall, TERMS)
+        follow((chosen,))
+        await fleet.wait_synced(Seconds(60.0))
+        pickers = Pickers((chosen,), session, fleet.pods_in, Reached(acting.pickers))
+        yield Controller(fleet, pickers, actuator, chosen, state, rival or 0)
 
 
-async def forever(kubeconfig: Path, namespace: str, state: Path, urls: Sequence[str]) -> None:
-    """Tick until killed."""
-    async with controller(kubeconfig, namespace, state, urls) as running:
+async def forever(
+    kubeconfig: Path,
+    namespace: str,
+    state: Path,
+    urls: Sequence[str],
+    *,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    rival: int | None = None,
+) -> None:
+    """Tick until killed; what cannot be observed is looked at again."""
+    async with controller(kubeconfig, namespace, state, urls, drain_timeout_s=drain_timeout_s, rival=rival) as running:
         while True:
-            await running.tick()
+            with contextlib.suppress(ObservationError):
+                await running.tick()
             await asyncio.sleep(TICK_S)
+
+
+def endlessly(
+    kubeconfig: Path, namespace: str, state: Path, urls: Sequence[str], drain_timeout_s: float, rival: int
+) -> None:
+    """Be a process that competes for a Lease, until killed."""
+    asyncio.run(forever(kubeconfig, namespace, state, urls, drain_timeout_s=drain_timeout_s, rival=rival))
 
 
 if __name__ == "__main__":

@@ -133,6 +133,8 @@ class World:
         self.copy_at = 0.0  # when the controllers' copy of the pods was last fresh
         self.api.watchers += [*self.watches, Watch(self.env, self._copied)]
         self.silent_until = self.down_until = 0.0
+        self.idle_until = 0.0  # until then the workloads' controllers have not seen what changed
+        self._acted_on: dict[str, Json] = {}  # the scale that a workload's controller has seen last
         self.processes = [Process(f"controller-{n}") for n in range(self.rules.controllers)]
         self.lease = ("", -LEASE_S)  # holder, renewed at
         self.dies_next: int | None = None  # at which checkpoint of its next tick a controller dies
@@ -230,7 +232,9 @@ class World:
 
     def _control(self, _: object) -> None:
         """Create and delete as workload controllers do, if the API answers."""
-        for variant in self.policy.variants if not self.api.down else ():
+        awake = not self.api.down and self.env.now >= self.idle_until
+        for variant in self.policy.variants if awake else ():
+            self._acted_on[variant.name] = self.api.scales[variant.name]
             active = [pod for pod in self._of(variant.name) if not pod["metadata"].get("deletionTimestamp")]
             missing = self.api.scales[variant.name]["spec"]["replicas"] - len(active)
             present = len(self._of(variant.name))
@@ -387,7 +391,8 @@ class World:
             if pod["metadata"]["labels"]["llm-d.ai/role"] == name
         ]
         requested = self.requested_seen.get(name, 0)
-        return Workload(name, requested, tuple(sorted(found, key=lambda pod: pod.name)))
+        pods = tuple(sorted(found, key=lambda pod: pod.name))
+        return Workload(name, requested, pods, rolling_out=self._acted_on.get(name) is not self.api.scales[name])
 
     def _membership(self) -> Signal[Membership]:
         if self.env.now < self.silent_until:
@@ -432,8 +437,9 @@ class World:
             self.env.at(self.env.now + seconds, self._api_back)
 
     def _api_back(self, _: object) -> None:
-        """Let the API server answer again; pickers' watches come back later, each in its own time."""
+        """Let the API server answer again; the watches of pickers and controllers come back later, each in its time."""
         self.api.down = False
+        self.idle_until = self.env.now + self.chance.uniform(0.0, 45.0)
         for watch in self.watches:
             watch.blind_until = self.env.now + self.chance.uniform(0.0, 45.0)
 

@@ -51,6 +51,10 @@ def no_order_among_victims(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(membership, "COST_DRAINING", "0")
 
 
+def no_wait_for_removals(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(drain._Pool, "_going", lambda *_: False)  # noqa: SLF001 - a safeguard that is taken out
+
+
 @pytest.mark.parametrize("rules", [BUSY, QUIET, SLOW], ids=["busy", "quiet", "slow"])
 def test_with_all_of_them_nothing_is_lost(rules: Rules) -> None:
     lost, counts = play(rules)
@@ -65,6 +69,7 @@ def test_with_all_of_them_nothing_is_lost(rules: Rules) -> None:
         (no_wait_for_work, BUSY),
         (no_wait_for_pinned_memory, SLOW),
         (no_order_among_victims, BUSY),
+        (no_wait_for_removals, replace(BUSY, outages=0.1)),
     ],
 )
 def test_without_one_of_them_requests_are_lost(

@@ -230,3 +230,35 @@ def test_a_group_in_which_not_only_the_leader_serves_is_not_withdrawn() -> None:
     steps = drain.steps(scene((group, pod("a")), 1, listed=frozenset({"a", "b", "b-1"})))
     assert [action.pod for action in steps.actions if isinstance(action, Withdraw)] == ["a"]
     assert "leaders" in str(steps.reasons["decode"])
+
+
+LATE = Drain(BEGAN, Instant(NOW - 60.0), Instant(NOW - 60.0), Instant(NOW - 15.0))
+FORGOTTEN = Drain(BEGAN, Instant(NOW - 300.0), Instant(NOW - 60.0), Instant(NOW - 15.0))
+BACK = Readmit(REF, "b", "uid-b")
+
+
+@pytest.mark.parametrize(
+    ("empty", "requested", "target", "rolling_out", "expected"),
+    [
+        pytest.param(EMPTY, 1, 1, False, (), id="lowered, its controller has not acted: it would take another pod"),
+        pytest.param(EMPTY, 1, 1, True, (), id="lowered, its controller has not even seen it"),
+        pytest.param(
+            EMPTY, 1, 2, False, (Scale(REF, 2, 1),), id="load returns: a new count first, the pod may be going"
+        ),
+        pytest.param(EMPTY, 2, 2, True, (), id="the new count is not seen yet"),
+        pytest.param(EMPTY, 2, 2, False, (BACK,), id="it is: the pod is there to stay"),
+        pytest.param(LATE, 1, 1, False, (), id="its deadline has just passed"),
+        pytest.param(FORGOTTEN, 1, 1, False, (BACK,), id="nobody removes it: it does not stay dark"),
+    ],
+)
+def test_a_pod_whose_removal_was_asked_for_stays_withdrawn_until_it_is_gone(
+    empty: Drain, requested: int, target: int, expected: tuple[Action, ...], *, rolling_out: bool
+) -> None:
+    pods = (pod("a"), pod("b", drained=empty))
+    assert actions(scene(pods, target, requested=requested, rolling_out=rolling_out)) == expected
+
+
+def test_a_removal_that_is_not_done_is_not_counted_twice() -> None:
+    pods = (pod("a"), pod("b", drained=EMPTY), pod("c", drained=UNROUTED))
+    reports = {"a": engine("a"), "b": engine("b"), "c": engine("c", running=5.0)}
+    assert actions(scene(pods, 1, engines=reports, requested=2)) == (), "another step down would take c with its work"
