@@ -96,6 +96,11 @@ _POOL_RULES = (
         f"self.variants.all(v, self.variants.exists_one(w, {_SAME_TARGET}))",
         "two variants name the same workload in scaleTargetRef; name another",
     ),
+    Rule(
+        "self.toleratedLosses < self.variants.map(v, v.maxReplicas).sum()",
+        "toleratedLosses is not below what maxReplicas allow; lower it or raise maxReplicas",
+        ".toleratedLosses",
+    ),
 )
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(

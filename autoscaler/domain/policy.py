@@ -165,6 +165,7 @@ class SLOPolicy:
     scale_to_zero: ScaleToZero = field(default_factory=ScaleToZero)
     scheduler: Scheduler = field(default_factory=Scheduler)
     metrics: Metrics = field(default_factory=Metrics)
+    tolerated_losses: tuple[tuple[Role, int], ...] = ()  # replicas that each role can spare at any moment; else none
 
     @property
     def key(self) -> str:
@@ -178,6 +179,10 @@ class SLOPolicy:
     def variant(self, name: str) -> Variant:
         """Return a variant by name."""
         return next(variant for variant in self.variants if variant.name == name)
+
+    def losses(self, role: Role) -> int:
+        """Return how many replicas of a role may be lost without a limit being missed."""
+        return dict(self.tolerated_losses).get(role, 0)
 
     def pool(self, role: Role) -> tuple[Variant, ...]:
         """Return the variants of a role."""

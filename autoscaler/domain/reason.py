@@ -40,6 +40,7 @@ class Code(StrEnum):
     IDLE = "IDLE"
     KEPT_AWAKE = "KEPT_AWAKE"
     WOKEN = "WOKEN"
+    SPARED = "SPARED"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -71,6 +72,7 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.IDLE: "no request for {quiet_s:.0f} s: to zero",
         Code.KEPT_AWAKE: "the last replica stays until no request has come for {after_s:g} s",
         Code.WOKEN: "from zero: {queued:g} requests wait, {requests_per_s:.3g} come per second",
+        Code.SPARED: "{losses} more in the role, so that as many may be lost",
         Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )

@@ -2,7 +2,7 @@
 
 A mix is enough when its replicas, each counted as its share of what the role would need of that variant alone, add up
 to one. With one variant this is exact; in a mix it takes capacity to be additive, which errs on the safe side (a larger
-pool shares its bursts better than its parts would).
+pool shares its bursts better than its parts would). Where replicas may be lost, those that do most are left out.
 
 First the mix to arrive at: the cheapest once all that is ordered serves. Until a slow variant has started, only what is
 there and what starts faster serves, so then what is missing before is added: a fast dear variant bridges the start of a
@@ -33,6 +33,9 @@ class Option:
     startup: Seconds  # how long a start is paid for without serving
     lead: Seconds = Seconds(0.0)  # how long until a replica ordered now serves
     arrivals: tuple[float, ...] | None = None  # when each requested replica serves, s; None: all serve
+    losses: int = (
+        0  # replicas of the role that may be lost while the rest is still enough; the same for all its options
+    )
 
     @property
     def arrived(self) -> tuple[float, ...]:
@@ -124,7 +127,9 @@ def _mixes(options: Sequence[Option], horizon: Seconds) -> Iterator[tuple[int, .
     """Yield the counts worth trying: every count of all variants but the last, which fills what is then missing."""
     *others, last = options
     for counts in _every(others):
-        yield (*counts, _filling(last, 1.0 - _covered(others, counts, horizon), horizon))
+        fewest = _filling(last, 1.0 - _covered(others, counts, horizon), horizon)
+        for spare in range(last.losses + 1):
+            yield (*counts, min(fewest + spare, last.variant.max_replicas))
 
 
 def _every(options: Sequence[Option]) -> Iterator[tuple[int, ...]]:
@@ -133,7 +138,7 @@ def _every(options: Sequence[Option]) -> Iterator[tuple[int, ...]]:
         return
     first, *rest = options
     low = first.variant.min_replicas
-    high = max(low, min(first.variant.max_replicas, first.alone))
+    high = max(low, min(first.variant.max_replicas, first.alone + first.losses))
     for count in range(low, high + 1):
         for others in _every(rest):
             yield (count, *others)
@@ -149,7 +154,19 @@ def _bounded(option: Option, replicas: float) -> int:
 
 
 def _covered(options: Sequence[Option], counts: Sequence[int], horizon: Seconds) -> float:
-    return sum(option.share(n, horizon) for option, n in zip(options, counts, strict=True))
+    done = sum(option.share(n, horizon) for option, n in zip(options, counts, strict=True))
+    return done - _lost(options, counts, horizon)
+
+
+def _lost(options: Sequence[Option], counts: Sequence[int], horizon: Seconds) -> float:
+    """Return the share that goes with the replicas that may be lost: those of the fastest variants."""
+    left, share = max((option.losses for option in options), default=0), 0.0
+    pairs = zip(options, counts, strict=True)
+    for option, count in sorted(pairs, key=lambda pair: pair[0].alone) if left else ():
+        if option.alone:
+            gone = min(left, option.serving(count, horizon))
+            left, share = left - gone, share + gone / option.alone
+    return share
 
 
 def _cost(options: Sequence[Option], counts: Sequence[int]) -> float:

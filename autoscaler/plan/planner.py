@@ -95,7 +95,9 @@ def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> dict[str, Var
     """Return the proposals of one role, as if it were alone."""
     counts = allocation.cheapest(options)
     return {
-        option.variant.name: _explained(option, _proposal(needed[option.variant.name], count, alone=len(options) == 1))
+        option.variant.name: _explained(
+            option, _proposal(needed[option.variant.name], count, option.losses, alone=len(options) == 1)
+        )
         for option, count in zip(options, counts, strict=True)
     }
 
@@ -108,23 +110,26 @@ def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
 
 def _option(situation: Situation, variant: Variant, need: Need) -> Option:
     known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
+    losses = situation.policy.losses(variant.role)
     if not isinstance(workload, Workload):
-        return Option(variant, need.wanted.replicas, variant.min_replicas, known.startup, known.lead)
+        return Option(variant, need.wanted.replicas, variant.min_replicas, known.startup, known.lead, losses=losses)
     coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
-    return Option(variant, need.wanted.replicas, workload.requested, known.startup, known.lead, coming)
+    return Option(variant, need.wanted.replicas, workload.requested, known.startup, known.lead, coming, losses)
 
 
-def _proposal(need: Need, count: int, *, alone: bool) -> VariantPlan:
+def _proposal(need: Need, count: int, losses: int, *, alone: bool) -> VariantPlan:
     """Return the proposal of one variant, its bounds in proportion to its part of the mix."""
     wanted = need.wanted.replicas
     reason = Reason(need.wanted.code, need.wanted.evidence)
     if alone or wanted == 0:
-        uncapped = wanted
-        proposal = VariantPlan(need.lower, count, need.upper, uncapped, (reason,))
+        uncapped = wanted + losses if wanted else 0
+        proposal = VariantPlan(need.lower, count, max(need.upper, uncapped), uncapped, (reason,))
     else:
         share = count / wanted
         lower, upper = min(count, round(need.lower * share)), max(count, round(need.upper * share))
         proposal = VariantPlan(lower, count, upper, count, (reason,))
+    if losses and count:
+        proposal = proposal.because(Reason(Code.SPARED, {"losses": losses}))
     if count == proposal.uncapped:
         return proposal
     reasons = [Reason(Code.BOUNDED, {"from": proposal.uncapped, "to": count})]

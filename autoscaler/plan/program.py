@@ -59,7 +59,7 @@ def _told(claims: Sequence[Claim], solution: FloatArray) -> tuple[Share, ...]:
     for claim in claims:
         own = tuple(tuple(next(counts) for _ in pool) for pool in claim.pools)
         covered = (
-            sum(_useful(o, n) for o, n in zip(pool, row, strict=True))
+            sum(_useful(o, n) for o, n in zip(pool, row, strict=True)) / (1.0 + spare(pool))
             for pool, row in zip(claim.pools, own, strict=True)
         )
         told.append(Share(own, min((1.0, *covered))))
@@ -68,6 +68,11 @@ def _told(claims: Sequence[Claim], solution: FloatArray) -> tuple[Share, ...]:
 
 def _useful(option: Option, count: int) -> float:
     return option.share(count, option.lead)
+
+
+def spare(pool: Sequence[Option]) -> float:
+    """Return the share that a pool needs beyond its load, because its fastest replicas may be lost."""
+    return max((option.losses / option.alone for option in pool if option.alone), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
             for option in pool:
                 row[column] = 1.0 / option.alone if option.alone else 0.0
                 column += 1
-            row[2 * options + index] = -1.0
+            row[2 * options + index] = -1.0 - spare(pool)
             if all(option.alone for option in pool):
                 rows.append(LinearConstraint(row[None, :], lb=-1e-9))
     return rows

@@ -158,6 +158,17 @@ def may_sleep(document: Understood) -> Iterator[Problem]:
             )
 
 
+def losses_tolerated(document: Understood) -> Iterator[Problem]:
+    """Find pools that may lose as many replicas as they can have."""
+    for role, losses in document.tolerated_losses.items():
+        most = sum(variant.value.max_replicas for variant in document.variants if variant.role == role)
+        if losses >= most > 0 and document.whole_variants:
+            yield error(
+                ("spec", "pools", role, "toleratedLosses"),
+                f"{losses} is not below the {most} that maxReplicas allow; lower it or raise maxReplicas",
+            )
+
+
 def workloads(document: Understood) -> Iterator[Problem]:
     """Find a workload that two variants would scale."""
     first: dict[tuple[str, ...], str] = {}
@@ -329,6 +340,7 @@ CHECKS: tuple[Check, ...] = (
     pools_complete,
     pools_alive,
     may_sleep,
+    losses_tolerated,
     workloads,
     accelerator_limits,
     cost_limit,

@@ -32,6 +32,9 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         scale_down=domain.ScaleDown(spec.scale_down.drain_timeout, spec.scale_down.max_concurrent_drains),
         scale_to_zero=domain.ScaleToZero(spec.scale_to_zero.enabled, spec.scale_to_zero.after),
         scheduler=_scheduler(spec.scheduler),
+        tolerated_losses=tuple(
+            (role, pool.tolerated_losses) for role, pool in _pools(spec.pools) if pool.tolerated_losses
+        ),
         metrics=domain.Metrics(spec.metrics.source, tuple(sorted(spec.metrics.matchers.items()))),
     )
 
@@ -63,9 +66,15 @@ def _slo(slo: schema.Slo) -> SLO:
     return SLO(slo.ttft, slo.itl, slo.attainment)
 
 
-def _variants(pools: schema.Pools, namespace: str) -> Iterator[Variant]:
+def _pools(pools: schema.Pools) -> Iterator[tuple[Role, schema.Pool]]:
     for role, pool in ((Role.PREFILL, pools.prefill), (Role.DECODE, pools.decode), (Role.UNIFIED, pools.unified)):
-        for variant in pool.variants if pool else ():
+        if pool is not None:
+            yield role, pool
+
+
+def _variants(pools: schema.Pools, namespace: str) -> Iterator[Variant]:
+    for role, pool in _pools(pools):
+        for variant in pool.variants:
             target = variant.scale_target_ref
             yield Variant(
                 name=variant.name,

@@ -122,6 +122,8 @@ class Pool(Part):
 
     variants: tuple[Variant, ...] = Field(min_length=1)
     """The workloads of this role."""
+    tolerated_losses: Count = 0
+    """How many replicas, of whichever variant, may be lost at one moment without a limit being missed."""
 
 
 class Pools(Part):

@@ -39,6 +39,7 @@ class Understood:
     profiles: tuple[Placed[schema.Profile], ...]
     whole_profiles: bool
     pools: frozenset[str]  # names of the pools that the document mentions
+    tolerated_losses: Mapping[str, int]  # by pool
     variants: tuple[PlacedVariant, ...]
     whole_variants: bool
     budget: schema.Budget | None
@@ -61,6 +62,7 @@ def understand(raw: Mapping[str, Any]) -> Understood:
         profiles=profiles,
         whole_profiles=whole_profiles,
         pools=frozenset(pools),
+        tolerated_losses=_tolerated(pools),
         variants=variants,
         whole_variants=whole_variants,
         budget=_part(schema.Budget, spec.get("budget", {})),
@@ -96,6 +98,11 @@ def _variants(pools: Mapping[str, Any]) -> tuple[tuple[PlacedVariant, ...], bool
         found += [PlacedVariant(variant.path, role, variant.value) for variant in placed]
         whole &= complete
     return tuple(found), whole
+
+
+def _tolerated(pools: Mapping[str, Any]) -> Mapping[str, int]:
+    stated = {name: _mapping(pool).get("toleratedLosses") for name, pool in pools.items()}
+    return {name: count for name, count in stated.items() if isinstance(count, int)}
 
 
 def _list(kind: type[PartT], raw: object, path: Path) -> tuple[tuple[Placed[PartT], ...], bool]:
