@@ -1,7 +1,7 @@
 """What the engines of one policy report: per pod, and as totals of the pods on whose side a signal counts."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -65,9 +65,10 @@ class Engines:
         cls, table: ProfileTable, snapshot: Snapshot, fleet: FleetView, windows: Windows, stale_after: Seconds
     ) -> "Engines":
         """Select the rows of a policy's pods: those the fleet names, else those of its model that carry a role."""
-        rows = {name: _by_pod(table, snapshot.rows(name)) for name in snapshot.readings}
-        members = _members(table, fleet)
-        roles = _roles(table, rows["engine_newest"], members, only_members=_is_whole(fleet))
+        members, whole = _members(table, fleet), _is_whole(fleet)
+        candidates = members if whole else {**members, **dict.fromkeys(_speaking(table, snapshot))}
+        rows = {name: _by_pod(table, snapshot, name, candidates) for name in snapshot.readings}
+        roles = _roles(table, rows["engine_newest"], members, only_members=whole)
         newest = {pod: _freshness(pod, rows, snapshot, stale_after) for pod in roles}
         partial = _partial(table, fleet, newest, snapshot.at, FIRST_SCRAPE_WITHIN)
         shown = {
@@ -206,13 +207,18 @@ class Engines:
         return as_signal(value, self.snapshot.at, f"{readings[0]} of {pod}")
 
 
-def _by_pod(table: ProfileTable, rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        pod = row.labels.get(POD, "")
-        if pod and row.labels.get(NAMESPACE, "") == table.policy.namespace and table.is_selected(row):
-            found.setdefault(pod, []).append(row)
-    return {pod: tuple(group) for pod, group in found.items()}
+def _speaking(table: ProfileTable, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the pods whose engines name a model of the policy."""
+    for row in table.owned(snapshot, "engine_newest"):
+        if pod := row.labels.get(POD, ""):
+            yield pod
+
+
+def _by_pod(table: ProfileTable, snapshot: Snapshot, reading: str, pods: Iterable[str]) -> dict[str, tuple[Row, ...]]:
+    """Return the rows of some pods, without those that have none."""
+    groups, namespace = snapshot.by(reading, NAMESPACE, POD), table.policy.namespace
+    found = {pod: tuple(row for row in groups.get((namespace, pod), ()) if table.is_selected(row)) for pod in pods}
+    return {pod: rows for pod, rows in found.items() if rows}
 
 
 def _members(table: ProfileTable, fleet: FleetView) -> dict[str, Pod]:

@@ -51,7 +51,7 @@ class Loads:
         self._stale_after = stale_after
         self._variants = {variant.name: variant.role for variant in self._policy.variants}
         readings = () if self._policy.metrics.source in _ENGINES_ONLY else tuple(r.name for r in PICKER_READINGS)
-        self._owned = {name: [row for row in snapshot.rows(name) if table.owns(row)] for name in readings}
+        self._owned = {name: table.owned(snapshot, name) for name in readings}
         self._split = {name: table.split(rows) for name, rows in self._owned.items()}
         self._has_picker = any(self._owned.values()) or self._policy.metrics.source is MetricsSource.EPP_VLLM
 

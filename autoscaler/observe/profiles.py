@@ -7,7 +7,9 @@ from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.profile import DEFAULT_PROFILE, Match
 from autoscaler.errors import InputError
 from autoscaler.observe.catalogue import MODEL, NAMESPACE
-from autoscaler.observe.samples import Row
+from autoscaler.observe.samples import Row, Snapshot
+
+TARGET_MODEL = "target_model_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class ProfileTable:
         """
         self.policy = policy
         self.default = _default(policy)
-        aliases = {profile.match.model_name for profile in policy.profiles} - {None}
-        self._names = {policy.model, *aliases}
+        aliases = (profile.match.model_name for profile in policy.profiles)
+        self._names = {policy.model, *(alias for alias in aliases if alias is not None)}
         # what is told by more labels, and by the stronger ones, is tried first
         self._matching = sorted(
             (profile for profile in policy.profiles if not profile.match.is_empty), key=lambda p: _rank(p.match)
@@ -41,7 +43,16 @@ class ProfileTable:
         labels = row.labels
         if labels.get(NAMESPACE, "") != self.policy.namespace or not self.is_selected(row):
             return False
-        return labels.get(MODEL, "") in self._names or labels.get("target_model_name", "") in self._names
+        return labels.get(MODEL, "") in self._names or labels.get(TARGET_MODEL, "") in self._names
+
+    def owned(self, snapshot: Snapshot, reading: str) -> list[Row]:
+        """Return the rows of a reading that are of this policy."""
+        found: dict[int, Row] = {}
+        for label in (MODEL, TARGET_MODEL):
+            groups = snapshot.by(reading, NAMESPACE, label)
+            for name in sorted(self._names):
+                found |= {id(row): row for row in groups.get((self.policy.namespace, name), ())}
+        return [row for row in found.values() if self.is_selected(row)]
 
     def is_selected(self, row: Row) -> bool:
         """Tell whether a row carries the labels that the policy asks for."""

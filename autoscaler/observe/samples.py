@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -34,6 +34,19 @@ class Snapshot:
 
     at: Instant
     readings: Mapping[str, tuple[Row, ...] | Missing]
+    _groups: dict[tuple[str, ...], Mapping[Key, Sequence[Row]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def by(self, reading: str, *labels: str) -> Mapping[Key, Sequence[Row]]:
+        """Return the rows of a reading by the values of some labels.
+
+        They are looked through once, whatever the number of policies that ask.
+        """
+        known = self._groups.get((reading, *labels))
+        if known is None:
+            known = self._groups[(reading, *labels)] = grouped(self.rows(reading), labels)
+        return known
 
     def rows(self, reading: str) -> tuple[Row, ...]:
         """Return the rows of a reading; none if its query failed (``failure`` tells)."""

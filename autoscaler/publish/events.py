@@ -8,6 +8,9 @@ from autoscaler.publish import document
 
 log = structlog.get_logger("autoscaler")
 
+MOST_GAPS = 20
+"""Told one by one in a tick: where a source fails, every signal of every model does. The decision log has them all."""
+
 NOTABLE = {Result.CONFLICT, Result.REFUSED, Result.FAILED}
 
 
@@ -18,8 +21,11 @@ class EventLog:
         """Write the tick's canonical line, and warnings for what went wrong."""
         for failure in record.failures:
             log.error("step_failed", step=failure.step.value, kind=failure.kind, detail=failure.detail)
-        for gap in record.observation.gaps:
+        gaps = record.observation.gaps
+        for gap in gaps[:MOST_GAPS]:
             log.warning("signal_missing", policy=gap.policy, **document.gap(gap))
+        if len(gaps) > MOST_GAPS:
+            log.warning("signals_missing", all=len(gaps), told=MOST_GAPS)
         for result in record.outcome.results:
             if result.result in NOTABLE:
                 log.warning(
