@@ -62,7 +62,8 @@ STYLE: Any = {
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def styled(width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure (inches) in the style of all."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -71,7 +72,7 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
 
 def what_happened(policy: SLOPolicy, name: str, seen: Timeline, bound: Timeline | None) -> Figure:
     """Draw load, replicas, TTFT and ITL of one flight over time; changes of targets are marked on the replicas."""
-    with _figure(10.5, 7.6) as figure:
+    with styled(10.5, 7.6) as figure:
         axes: Sequence[Axes] = figure.subplots(4, 1, sharex=True, height_ratios=[1.0, 1.5, 1.1, 1.1])
         _load(axes[0], seen)
         _replicas(axes[1], seen, bound)
@@ -146,7 +147,7 @@ def _legend(axes: Axes) -> None:
 
 def pareto(found: Comparison, startup_s: float) -> Figure:
     """Draw attainment of the worst profile against cost: every setting a point, every policy a line."""
-    with _figure(10.5, 5.2) as figure:
+    with styled(10.5, 5.2) as figure:
         axes = figure.subplots()
         settings = [s for s in found.settings() if s.startup_s == startup_s]
         labels: list[tuple[float, float, str, str]] = []
@@ -217,7 +218,7 @@ def nines(share: float) -> float:
 def cost_bars(found: Comparison, startup_s: float) -> Figure:
     """Draw each policy's cost by state of the replicas, beside what the promise costs at least."""
     names = sorted(found.sweep.policies, key=lambda name: found.cheapest()[name, startup_s].cost.mean)
-    with _figure(10.5, 1.4 + 0.38 * len(names)) as figure:
+    with styled(10.5, 1.4 + 0.38 * len(names)) as figure:
         axes = figure.subplots()
         for row, name in enumerate(names):
             _bar(axes, found, row, name, startup_s)

@@ -1,18 +1,23 @@
 """What is flown: scenario files of the development set, and any trace under any policy.
 
 The development set is data. The half ``choosing`` may be looked at while the product is changed; the half
-``confirming`` tells whether a change holds where nobody looked. Given traces are a third group.
+``confirming`` tells whether a change holds where nobody looked. What the adversary found, and given traces, are
+groups of their own.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
 from autoscaler.backtest.scene import Scene, scene_of, scene_of_scenario
 from autoscaler.cli import wiring
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import Variant
+from autoscaler.domain.slo import SLO
+from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
 from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.router import Routing
@@ -32,6 +37,7 @@ class Half(StrEnum):
 
     CHOOSING = "choosing"
     CONFIRMING = "confirming"
+    ADVERSARIAL = "adversarial"  # found by ``benchmarks.adversary``
     GIVEN = "given"
 
 
@@ -43,23 +49,22 @@ class Track:
     half: Half
     file: Path  # a scenario; with ``policy``: a trace
     policy: Path | None = None
+    slo: float = 1.0  # limits on TTFT and ITL, times those of the file
+    price: float = 1.0  # of the dearest accelerator, times that of the file
 
     @property
     def digest(self) -> str:
-        """Return a hash of what the track's own files hold."""
+        """Return a hash of what the track's own files hold, and of what was changed in them."""
         files = [self.file] if self.policy is None else [self.file, self.policy]
-        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+        changes = f"{self.slo:g} {self.price:g}".encode()
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files) + changes).hexdigest()[:12]
 
 
 def development() -> tuple[Track, ...]:
-    """Return the development set, choosing half first."""
-    own = [
-        Track(file.stem, half, file)
-        for half in (Half.CHOOSING, Half.CONFIRMING)
-        for file in sorted((SCENES / half).glob("*.yaml"))
-    ]
+    """Return the development set, half by half."""
+    own = [Track(file.stem, half, file) for half in Half for file in sorted((SCENES / half).glob("*.yaml"))]
     known = [Track(file.stem, Half.CHOOSING, file) for file in KNOWN]
-    return tuple(sorted([*own, *known], key=lambda track: (track.half, track.name)))
+    return tuple(sorted([*own, *known], key=lambda track: ([*Half].index(track.half), track.name)))
 
 
 def given(traces: Sequence[Path], policies: Sequence[Path]) -> tuple[Track, ...]:
@@ -89,24 +94,47 @@ def given(traces: Sequence[Path], policies: Sequence[Path]) -> tuple[Track, ...]
 def scene(track: Track) -> Scene:
     """Return the scene of a track; the last two are kept, as cells of a track follow each other.
 
-    A trace is flown in the tunnel that the picker of llm-d routes; requests without a profile belong to the policy's
-    only profile.
-
     Raises:
         InputError: a file that cannot be used, or a trace with profiles that its policy does not name.
     """
-    if track.policy is None:
-        return scene_of_scenario(read_scenario(track.file))
-    loaded = wiring.policies([track.policy])
+    known = track.policy
+    found = scene_of_scenario(read_scenario(track.file)) if known is None else _scene_of_trace(track.file, known)
+    return found if track.slo == track.price == 1 else replace(found, policy=_changed(found.policy, track))
+
+
+def _changed(policy: SLOPolicy, track: Track) -> SLOPolicy:
+    """Return a policy with other limits, and another price of its dearest accelerator."""
+    dearest = max(policy.variants, key=lambda variant: variant.cost_per_replica_hour).accelerator
+
+    def limits(slo: SLO) -> SLO:
+        return replace(slo, ttft=Seconds(slo.ttft * track.slo), itl=Seconds(slo.itl * track.slo))
+
+    def price(variant: Variant) -> Variant:
+        factor = track.price if variant.accelerator == dearest else 1.0
+        return replace(variant, cost_per_replica_hour=variant.cost_per_replica_hour * factor)
+
+    return replace(
+        policy,
+        profiles=tuple(replace(profile, slo=limits(profile.slo)) for profile in policy.profiles),
+        variants=tuple(price(variant) for variant in policy.variants),
+    )
+
+
+def _scene_of_trace(file: Path, under: Path) -> Scene:
+    """Return the scene of a trace; requests without a profile belong to the policy's only one.
+
+    A trace that tells shared prefixes is flown with prefix caches, routed by the picker that knows them.
+    """
+    loaded = wiring.policies([under])
     if len(loaded) != 1:
-        msg = f"{track.policy}: holds {len(loaded)} policies; a trace is flown under one"
+        msg = f"{under}: holds {len(loaded)} policies; a trace is flown under one"
         raise InputError(msg)
     policy = loaded[0]
     only = policy.profiles[0].name if len(policy.profiles) == 1 else "default"
-    trace = read_trace(track.file, profile=only)
+    trace = read_trace(file, profile=only)
     unknown = sorted(set(trace.profiles) - {profile.name for profile in policy.profiles})
     if unknown:
-        msg = f"{track.file}: profile {', '.join(unknown)} is not in the policy {track.policy}; name it there"
+        msg = f"{file}: profile {', '.join(unknown)} is not in the policy {under}; name it there"
         raise InputError(msg)
     cached = trace.hash_ids is not None
     settings = ClusterSettings(prefix_caching=cached, routing=Routing.PICKER if cached else Routing.LEAST_LOADED)
