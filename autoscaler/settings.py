@@ -19,10 +19,11 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the controller answers ``/metrics``, ``/healthz`` and ``/readyz``."""
+    """Where the controller answers ``/metrics``, ``/healthz`` and ``/readyz``, and whom."""
 
     host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
     port: int = 9095
+    token_file: Path | None = None  # a token that all but probes have to show; None: nobody is asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ DecisionLogOption: TypeAlias = Annotated[
     Path | None, typer.Option("--decision-log", help="Write each tick to this file as a JSON line.")
 ]
 ListenOption: TypeAlias = Annotated[str, typer.Option("--listen", help="Address of /metrics, /healthz, /readyz.")]
+ListenTokenOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--listen-token-file", help="File with a bearer token that all but probes must show; read each time."),
+]
 LogLevelOption: TypeAlias = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogFormatOption: TypeAlias = Annotated[str, typer.Option("--log-format", help="json or console.")]
 PickerOption: TypeAlias = Annotated[
@@ -157,14 +161,17 @@ def choice(text: str, option: str, allowed: Sequence[str]) -> None:
         raise InputError(msg)
 
 
-def server(listen: str) -> Server:
+def server(listen: str, token_file: Path | None = None) -> Server:
     """Return where to listen, from ``HOST:PORT``.
 
     Raises:
-        InputError: it has another form.
+        InputError: it has another form, or there is no token to ask for.
     """
+    if token_file is not None and not (token_file.is_file() and token_file.read_text(encoding="utf-8").strip()):
+        msg = f"--listen-token-file: {token_file}: no such file, or nothing in it; write a token of random letters"
+        raise InputError(msg)
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         msg = f"--listen: {listen!r} is no address; write HOST:PORT, e.g. 0.0.0.0:9095"
         raise InputError(msg)
-    return Server(host.removeprefix("[").removesuffix("]"), int(port))
+    return Server(host.removeprefix("[").removesuffix("]"), int(port), token_file)

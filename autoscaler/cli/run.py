@@ -65,6 +65,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     window: options.WindowOption = None,
     decision_log: options.DecisionLogOption = None,
     listen: options.ListenOption = "0.0.0.0:9095",
+    listen_token_file: options.ListenTokenOption = None,
     log_level: options.LogLevelOption = "info",
     log_format: options.LogFormatOption = "json",
     picker: options.PickerOption = None,
@@ -93,7 +94,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         loop=loop,
         window=options.window(window),
         edges=_Edges(
-            server=options.server(listen),
+            server=options.server(listen, listen_token_file),
             records=Records(decision_log),
             acting=Acting(
                 pickers=tuple(picker or ()),

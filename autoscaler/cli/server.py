@@ -1,9 +1,12 @@
 """Answers the kubelet's probes and Prometheus' scrapes."""
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -37,7 +40,7 @@ async def serving(
         complaint = health.complaint(clock.now())
         return web.Response(text=f"{complaint or 'ok'}\n", status=503 if complaint else 200)
 
-    application = web.Application()
+    application = web.Application(middlewares=[] if settings.token_file is None else [_asking(settings.token_file)])
     application.add_routes([web.get("/metrics", metrics), web.get("/healthz", alive), web.get("/readyz", ready)])
     if board is not None:
         application.add_routes(_status_routes(health, clock, board))
@@ -49,6 +52,34 @@ async def serving(
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Answered to everybody: a kubelet has no token, and they tell nothing but that all is well."""
+
+
+def _asking(token_file: Path) -> Middleware:
+    """Return what lets only those through who show the token that the file holds now; without one, nobody."""
+
+    @web.middleware
+    async def ask(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in PROBES:
+            return await handler(request)
+        token = _held(token_file)
+        shown = request.headers.get("Authorization", "").encode()
+        if token and hmac.compare_digest(shown, f"Bearer {token}".encode()):
+            return await handler(request)
+        return web.Response(status=401, text="show a bearer token\n", headers={"WWW-Authenticate": "Bearer"})
+
+    return ask
+
+
+def _held(token_file: Path) -> str:
+    """Return the token that the file holds now; empty: none, or no file."""
+    try:
+        return token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _status_routes(health: Health, clock: Clock, board: Board) -> list[web.RouteDef]:

@@ -32,6 +32,9 @@ ROLE_LABELS: Mapping[str, Role] = MappingProxyType(
 _POINTS_TO_BELIEVE = 3
 """Points of a trail (15 s apart) through which requests must have run before a still pod is called frozen."""
 
+PROGRESS = ("prompts", "generated", "finished")
+"""Readings of which one moves while requests run."""
+
 FIRST_SCRAPE_WITHIN = Seconds(60.0)
 """How long after it became ready a pod may stay without a sample: it has to be discovered, then its turn comes."""
 
@@ -217,7 +220,9 @@ def _speaking(table: ProfileTable, snapshot: Snapshot) -> Iterator[str]:
 def _by_pod(table: ProfileTable, snapshot: Snapshot, reading: str, pods: Iterable[str]) -> dict[str, tuple[Row, ...]]:
     """Return the rows of some pods, without those that have none."""
     groups, namespace = snapshot.by(reading, NAMESPACE, POD), table.policy.namespace
-    found = {pod: tuple(row for row in groups.get((namespace, pod), ()) if table.is_selected(row)) for pod in pods}
+    found = {pod: tuple(groups[namespace, pod]) for pod in pods if (namespace, pod) in groups}
+    if table.policy.metrics.matchers:
+        found = {pod: tuple(filter(table.is_selected, rows)) for pod, rows in found.items()}
     return {pod: rows for pod, rows in found.items() if rows}
 
 
@@ -272,7 +277,7 @@ def _freshness(
     latest = Instant(max(times))
     if snapshot.at - latest > stale_after:
         return Missing(GapReason.STALE, latest, f"{pod}: newest sample is {snapshot.at - latest:.0f} s old")
-    if _is_frozen({name: of_pod.get(pod, ()) for name, of_pod in rows.items()}):
+    if _is_frozen({name: rows[name].get(pod, ()) for name in ("running_trail", *PROGRESS)}):
         return Missing(GapReason.INCONSISTENT, snapshot.at, f"{pod}: requests run, but no counter moves")
     return latest
 
@@ -283,7 +288,7 @@ def _is_frozen(rows: Mapping[str, tuple[Row, ...]]) -> bool:
     Without a picker such a pod would read as no load at all.
     """
     running = [row.value for row in rows["running_trail"]]
-    progress = [total(rows[name]) for name in ("prompts", "generated", "finished")]
+    progress = [total(rows[name]) for name in PROGRESS]
     return len(running) >= _POINTS_TO_BELIEVE and min(running) > 0.0 and all(rate == 0.0 for rate in progress)
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from autoscaler.domain.observation import Moments
 from autoscaler.domain.signal import GapReason, Missing
@@ -15,8 +15,7 @@ from autoscaler.observe import catalogue
 Key: TypeAlias = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One member of a reading's result. ``at``: the moment of evaluation, or of the point of a trail."""
 
     labels: Mapping[str, str]

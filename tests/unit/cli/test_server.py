@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
+from autoscaler.cli import options
 from autoscaler.cli.server import serving
 from autoscaler.domain.observation import ModelObservation, Observation, ProfileLoad
 from autoscaler.domain.plan import Plan
@@ -16,6 +18,7 @@ from autoscaler.domain.record import Step, StepFailure, TickRecord
 from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
+from autoscaler.publish.board import Board
 from autoscaler.publish.health import Health
 from autoscaler.settings import Server
 
@@ -118,3 +121,47 @@ def test_an_address_that_is_taken_is_said_so() -> None:
                     pass
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("held", "shown", "status"),
+    [
+        pytest.param("s3cret\n", "Bearer s3cret", 200, id="the token"),
+        pytest.param("s3cret", "", 401, id="none"),
+        pytest.param("s3cret", "Bearer s3cre", 401, id="a part of it"),
+        pytest.param("s3cret", "Basic s3cret", 401, id="another scheme"),
+        pytest.param("s3cret", "Bearer s3cr\u00e9t", 401, id="not ASCII"),
+        pytest.param("", "Bearer ", 401, id="the file was emptied: nobody may"),
+        pytest.param(None, "Bearer s3cret", 401, id="the file is gone: nobody may"),
+    ],
+)
+def test_all_but_probes_ask_for_a_token(tmp_path: Path, held: str | None, shown: str, status: int) -> None:
+    token = tmp_path / "token"
+
+    async def play() -> dict[str, int]:
+        server = Server("127.0.0.1", 0, token)
+        board, clock = Board(), Hands()
+        if held is not None:
+            token.write_text(held, encoding="utf-8")
+        headers = {"Authorization": shown} if shown else {}
+        found: dict[str, int] = {}
+        serves = serving(server, Health(Seconds(45.0)), CollectorRegistry(), clock, board)
+        async with serves as port, aiohttp.ClientSession(headers=headers) as client:
+            for path in ("/metrics", "/", "/status.json", "/healthz", "/readyz", "/nothing"):
+                async with client.get(f"http://127.0.0.1:{port}{path}") as answer:
+                    found[path] = answer.status
+        return found
+
+    found = asyncio.run(play())
+    assert {found[path] for path in ("/metrics", "/", "/status.json")} == {status}
+    assert (found["/healthz"], found["/readyz"]) == (200, 503), "probes have no token"
+    assert found["/nothing"] == (404 if status == 200 else 401)
+
+
+@pytest.mark.parametrize("content", [None, " \n"])
+def test_a_token_that_nobody_can_show_is_refused_at_the_start(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="--listen-token-file"):
+        options.server("127.0.0.1:0", path)

@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError, ObservationError
 from autoscaler.observe import promql
 from autoscaler.observe.catalogue import READINGS, Windows
 from autoscaler.observe.connection import Connection
+from autoscaler.observe.prometheus import _rows
 from autoscaler.observe.scrape import Limits, MemorySource
 from tests.observing import exposition, target
 
@@ -92,3 +94,20 @@ def test_a_connection_that_cannot_be_right_is_refused(wrong: dict[str, str], com
     with pytest.raises(InputError, match=complaint) as refused:
         Connection(url=wrong["url"], username=wrong.get("username", ""))
     assert "secret" not in str(refused.value)
+
+
+def test_labels_as_long_as_a_book_make_one_reading_missing() -> None:
+    series = [{"metric": {"pod": "p" * 5000}, "value": [1.0, "1"]}]
+    found = _rows(Instant(1.0), series)
+    assert isinstance(found, Missing)
+    assert "labels of 5000 characters" in found.detail
+
+
+@pytest.mark.parametrize(
+    "series",
+    [{"metric": {"pod": 1}, "value": [1, "1"]}, {"metric": "x", "value": [1, "1"]}, {"metric": {}}, 7],
+    ids=str,
+)
+def test_an_answer_of_another_shape_is_no_observation(series: object) -> None:
+    with pytest.raises(ObservationError, match="cannot be read"):
+        _rows(Instant(1.0), [series])
