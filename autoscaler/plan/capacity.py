@@ -154,6 +154,7 @@ class DecodeStage:
             step=step,
             tokens_per_s=total,
             context=context,
+            held=held,
             room=np.minimum(room, held[:, None]),
             dispersion=self._dispersions(tokens_per_s),
             busy_replicas=total * step.step_s(held, held * context) / held,
@@ -204,6 +205,7 @@ class LoadedDecode:
     step: StepModel
     tokens_per_s: FloatArray
     context: FloatArray
+    held: FloatArray  # sequences that memory and engine allow on a replica
     room: FloatArray  # sequences on a replica with which each class keeps its limit
     dispersion: FloatArray
     busy_replicas: FloatArray

@@ -17,6 +17,7 @@ from autoscaler.plan.capacity import DecodeStage, PrefillStage, Stage
 from autoscaler.plan.situation import Knowledge, Situation
 from autoscaler.plan.sizing import Requirement
 from autoscaler.plan.traffic import Levels, TrafficClass
+from autoscaler.plan.unified import UnifiedStage
 
 FloatArray = NDArray[np.float64]
 
@@ -65,7 +66,9 @@ def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass], window
     if role is Role.DECODE:
         return DecodeStage(known.model, classes)
     first_step_s = min(c.profile.slo.itl for c in classes)  # decode is sized to keep it
-    return PrefillStage.of(known.model, classes, first_step_s, window, hands_over=role is Role.PREFILL)
+    if role is Role.UNIFIED:
+        return UnifiedStage.of(known.model, classes, first_step_s, window)
+    return PrefillStage.of(known.model, classes, first_step_s, window, hands_over=True)
 
 
 def _goals(classes: Sequence[TrafficClass]) -> FloatArray:

@@ -35,7 +35,7 @@ class Margins:
 
     def of(self, role: Role) -> float:
         """Return the factor for a role: the widest that one of its profiles asks for."""
-        own = [log for (known, _), log in self.logs.items() if known is role]
+        own = [log for (known, _), log in self.logs.items() if known is role or role is Role.UNIFIED]
         return math.exp(max(own, default=0.0))
 
     def updated(self, policy: SLOPolicy, loads: Mapping[str, ProfileLoad], at: Instant) -> "Margins":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.reason import Code, Evidence
-from autoscaler.plan.capacity import DecodeStage, Stage
+from autoscaler.plan.capacity import Stage
 from autoscaler.plan.traffic import Levels, TrafficClass
 
 FloatArray = NDArray[np.float64]
@@ -69,9 +69,10 @@ def requirement(
     replicas = max(1, math.ceil(busy + reserve * (replicas - busy) - 1e-9))
     one_less = expected(max(1, replicas - 1))
     tightest = int(np.argmin(one_less - within))  # whom one less would hurt first
+    code = stage.binding(load)
     evidence: Evidence = {
         "profile": classes[tightest].profile.name,
-        "limit_s": _limit_s(stage, classes[tightest]),
+        "limit_s": _limit_s(code, classes[tightest]),
         "horizon_s": float(levels.horizon),
         "tokens_per_s": float(load.sum()),
         "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
@@ -84,12 +85,12 @@ def requirement(
     }
     short: Evidence = {}
     if allowed and replicas > allowed:
-        short = _missed(stage, classes, within, allowed, expected(allowed) - within)
-    return Requirement(replicas, stage.binding(load), classes[tightest].profile.name, evidence, short)
+        short = _missed(code, classes, within, allowed, expected(allowed) - within)
+    return Requirement(replicas, code, classes[tightest].profile.name, evidence, short)
 
 
 def _missed(
-    stage: Stage, classes: Sequence[TrafficClass], goals: FloatArray, allowed: int, excess: FloatArray
+    code: Code, classes: Sequence[TrafficClass], goals: FloatArray, allowed: int, excess: FloatArray
 ) -> Evidence:
     """Return whose limit is missed, and by how much, with all that may run; ``excess``: served beyond what is due."""
     worst = int(np.argmin(excess))
@@ -97,15 +98,15 @@ def _missed(
     return {
         "to": allowed,
         "profile": classes[worst].profile.name,
-        "limit_s": _limit_s(stage, classes[worst]),
+        "limit_s": _limit_s(code, classes[worst]),
         "attainment": max(0.0, due + float(excess[worst])),
         "goal": due,
     }
 
 
-def _limit_s(stage: Stage, traffic: TrafficClass) -> float:
+def _limit_s(code: Code, traffic: TrafficClass) -> float:
     slo = traffic.profile.slo
-    return float(slo.itl if isinstance(stage, DecodeStage) else slo.ttft)
+    return float(slo.ttft if code is Code.TTFT_AT_RISK else slo.itl)
 
 
 def _smallest(enough: Callable[[int], bool], least: int, most: int) -> int:

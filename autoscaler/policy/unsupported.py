@@ -33,7 +33,6 @@ def _any_of(*values: str) -> Test:
 _LEAVE_OUT = "leave it out"
 
 UNSUPPORTED = (
-    Unsupported(("spec", "pools", "unified"), _given, "name a prefill and a decode pool"),
     Unsupported(
         ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"
     ),
