@@ -13,7 +13,7 @@ SYNC := $(UV) sync --quiet --frozen --inexact
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check check-format check-lint check-types check-imports check-generated format generated servers scoreboard chaos clean setup setup-demo
+.PHONY: help demo test test-fast check check-format check-lint check-types check-imports check-generated audit format generated servers scoreboard chaos clean setup setup-demo
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,9 @@ check-imports:
 	$(RUN) lint-imports --no-logo
 check-generated:
 	$(RUN) python -m tools.generated --check
+
+audit: setup ## a bill of materials (build/sbom.cdx.json), and known advisories on what is locked
+	@$(RUN) python -m tools.audit
 
 format: setup ## format, and mend what the linter can
 	$(RUN) ruff check --quiet --fix

@@ -138,7 +138,7 @@ async def _page(http: aiohttp.ClientSession, url: str) -> frozenset[str]:
         ObservationError: it does not answer, or not as a picker does.
     """
     try:
-        async with http.get(url) as answer:
+        async with http.get(url, allow_redirects=False) as answer:  # a pod must not send the controller elsewhere
             content = await answer.content.read(MOST_BYTES + 1)
             while len(content) <= MOST_BYTES and (more := await answer.content.read(MOST_BYTES + 1 - len(content))):
                 content += more
