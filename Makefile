@@ -13,7 +13,7 @@ SYNC := $(UV) sync --quiet --frozen --inexact
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check check-format check-lint check-types check-imports check-generated audit format generated servers scoreboard chaos clean setup setup-demo
+.PHONY: help demo test test-fast check check-format check-lint check-types check-imports check-shape check-generated audit format generated servers scoreboard chaos clean setup setup-demo
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,8 +30,8 @@ test: setup ## all tests; finds or installs the servers they need, a test withou
 test-fast: setup ## the tests that need neither servers nor patience; ARGS="-k word" for some of them
 	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration and not slow" $(ARGS)
 
-check: setup ## format, lint, types, import contracts, generated files
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports check-generated
+check: setup ## format, lint, types, import contracts, lengths and cycles, generated files
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports check-shape check-generated
 
 check-format:
 	$(RUN) ruff format --check --quiet
@@ -41,6 +41,8 @@ check-types:
 	$(RUN) mypy
 check-imports:
 	$(RUN) lint-imports --no-logo
+check-shape:
+	$(RUN) python -m tools.shape --check
 check-generated:
 	$(RUN) python -m tools.generated --check
 
