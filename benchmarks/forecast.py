@@ -7,7 +7,6 @@ written anew.
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,85 +15,21 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from autoscaler.backtest.forecasts import Score, Series, judged
 from autoscaler.errors import InputError
-from autoscaler.forecast import evaluation
-from autoscaler.forecast.conformal import PROBABILITIES
-from autoscaler.forecast.evaluation import MIXTURE, REFERENCE, RollingOrigin
-from autoscaler.forecast.minutes import IntArray
-from autoscaler.performance.step import FloatArray
+from autoscaler.forecast.evaluation import MIXTURE
 from benchmarks import forecast_probes as probes
 from benchmarks import forecast_traces as traces
-from benchmarks.forecast_traces import Series
 
 PAGE = Path("docs/reference/forecast-accuracy.md")
 RESULTS = Path("build/bench/forecast.json")
-P90, P95 = (PROBABILITIES.index(p) for p in (0.9, 0.95))
 LATER = (300, 900)
 """Horizons of the headline figures, seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One forecaster on one series at one horizon; ratios below 1 are better than the reference."""
-
-    trace: str
-    profile: str
-    signal: str
-    horizon_s: int
-    forecaster: str
-    mae_ratio: float  # mean absolute error over last value's
-    coverage_p90: float
-    pinball_ratio_p95: float  # over the rolling quantile of the last ten minutes
-    capacity_ratio: float  # capacity at 1 % of minutes short, over last value's, each with its best constant factor
-    worst_day_coverage: float  # the day (of P90) that is farthest from 0.9
-    short: bool  # below ten hours: too little to judge coverage
-
-
 def scored(series: Series) -> list[Score]:
     """Return the scores of every forecaster on a series."""
-    result = evaluation.rolling_origin(series.values, grain=series.grain)
-    return [
-        _score(series, result, name, column) for name in result.by_forecaster for column in range(len(result.horizons))
-    ]
-
-
-def _score(series: Series, result: RollingOrigin, name: str, column: int) -> Score:
-    came = result.came[:, column]
-    bounds = result.by_forecaster[name].bounds[:, column]
-    last = result.by_forecaster[REFERENCE].expected[:, column]
-    rolling = _rolling_quantile(series.values, result.origins)
-    return Score(
-        series.trace,
-        series.profile,
-        series.signal,
-        60 * result.horizons[column],
-        name,
-        mae_ratio=float(evaluation.relative_error(result, name)[column]),
-        coverage_p90=evaluation.coverage(came, bounds[:, P90]),
-        pinball_ratio_p95=evaluation.pinball(came, bounds[:, P95], 0.95) / evaluation.pinball(came, rolling, 0.95),
-        capacity_ratio=evaluation.capacity(came, bounds[:, P95]) / evaluation.capacity(came, last),
-        worst_day_coverage=_worst_day(came, bounds[:, P90], result.origins),
-        short=series.is_short,
-    )
-
-
-def _rolling_quantile(values: FloatArray, origins: Iterable[int]) -> FloatArray:
-    """Return the 95 % quantile of the last ten minutes at each origin; NaN where all of them are gaps."""
-    out = []
-    for origin in origins:
-        window = values[max(0, origin - 9) : origin + 1]
-        seen = window[~np.isnan(window)]
-        out.append(float(np.quantile(seen, 0.95)) if len(seen) else math.nan)
-    return np.array(out)
-
-
-def _worst_day(came: FloatArray, bounds: FloatArray, origins: IntArray) -> float:
-    days = [
-        evaluation.coverage(came[origins // 1440 == day], bounds[origins // 1440 == day])
-        for day in set(origins // 1440)
-    ]
-    known = [day for day in days if not math.isnan(day)]
-    return max(known, key=lambda day: abs(day - 0.9), default=math.nan)
+    return list(judged(series).scores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler.backtest.forecasts import Series
 from autoscaler.errors import InputError
 from autoscaler.forecast import evaluation
 from benchmarks import forecast_traces as traces
@@ -30,13 +31,13 @@ EVERY = 120
 TIME_LIMIT_S = 900
 
 
-def picked() -> list[traces.Series]:
+def picked() -> list[Series]:
     """Return what is compared: requests of all profiles together, of the development traces of a day and more."""
     every = [series for path in traces.development() for series in traces.read(path)]
     return [s for s in every if s.profile == "all" and not s.is_short and s.signal == "requests"]
 
 
-def prepared(series: traces.Series) -> dict[str, Any]:
+def prepared(series: Series) -> dict[str, Any]:
     """Return a series with the origins of its last day, and what the mixture and the last value said there."""
     start = max(len(series.values) - 1440, len(series.values) // 2)
     result = evaluation.rolling_origin(series.values, score_from=start, every=EVERY, grain=series.grain)

@@ -7,7 +7,6 @@ digitised Azure week (``conv_*``), and tables of requests (``arrival_s``, ``inpu
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from autoscaler.backtest.forecasts import FEWEST, Series
 from autoscaler.errors import InputError
 from autoscaler.performance.step import FloatArray
 
@@ -29,29 +29,10 @@ DEVELOPMENT = (
     "mooncake_conversation_1min.csv",
 )
 SIGNALS = {"requests": "req", "prompt_tokens": "prefill_tok", "output_tokens": "decode_tok"}
-FEWEST = 1.0
-"""Requests per minute; a profile below cannot be forecast by itself (forecasting.md section 6)."""
-
 OUTAGE = 8
 """Minutes in which nothing of a trace was seen: the measurement failed, not the load."""
 
 Columns: TypeAlias = Mapping[str, FloatArray]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One signal of one profile of one trace."""
-
-    trace: str
-    profile: str
-    signal: str
-    values: FloatArray  # per second, by minute; NaN: a gap
-    grain: float  # E[X^2]/E[X] of one request (lengths taken as exponential: 2 x mean)
-
-    @property
-    def is_short(self) -> bool:
-        """Tell whether the trace is too short to judge coverage (below ten hours)."""
-        return len(self.values) < 600
 
 
 def development() -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """One self-contained HTML page of a comparison, offline, light and dark; its charts as SVG and PNG beside it."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -51,12 +51,22 @@ def write(found: Comparison, path: Path) -> list[Path]:
     except ImportError as error:
         msg = "--report: charts need matplotlib; install disagg-autoscaler[report]"
         raise InputError(msg) from error
-    drawn: dict[str, Figure] = dict(_figures(found, charts))
+    return save(dict(_figures(found, charts)), path, lambda drawings: page(found, drawings))
+
+
+def save(drawn: "Mapping[str, Figure]", path: Path, page_of: Callable[[dict[str, str]], str]) -> list[Path]:
+    """Write a page that holds drawings, and each as SVG and PNG into a folder beside it; return what was written.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    from autoscaler.backtest import charts  # noqa: PLC0415 - matplotlib is an extra
+
     folder = path.with_name(f"{path.stem}-charts")
     written = [path]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, {name: charts.inline_svg(figure, name) for name, figure in drawn.items()}), "utf-8")
+        path.write_text(page_of({name: charts.inline_svg(figure, name) for name, figure in drawn.items()}), "utf-8")
         for name, figure in drawn.items():
             (folder / f"{name}.svg").write_text(charts.svg(figure), "utf-8")
             (folder / f"{name}.png").write_bytes(charts.png(figure))
@@ -96,11 +106,16 @@ def page(found: Comparison, drawings: dict[str, str]) -> str:
         parts += [
             f"<h2>Start-up {startup_s:.0f} s</h2>",
             f'<div class="wide">{_table(found, startup_s)}</div>',
-            _figure(drawings[f"pareto-{startup_s:.0f}s"], "Attainment of the worst profile against cost"),
-            _figure(drawings[f"cost-{startup_s:.0f}s"], "Cost by policy"),
+            framed(drawings[f"pareto-{startup_s:.0f}s"], "Attainment of the worst profile against cost"),
+            framed(drawings[f"cost-{startup_s:.0f}s"], "Cost by policy"),
             *(_happened(found, name, startup_s, drawings) for name in found.sweep.policies),
         ]
     parts.append(_method(found))
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """Return a whole HTML page."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
@@ -190,7 +205,8 @@ def _bound_rows(found: Comparison, startup_s: float) -> str:
     )
 
 
-def _figure(drawing: str, caption: str) -> str:
+def framed(drawing: str, caption: str) -> str:
+    """Return a drawing as part of a page; the caption is read to those who do not see it."""
     return f'<figure role="img" aria-label="{html.escape(caption)}">{drawing}</figure>'
 
 
@@ -204,7 +220,7 @@ def _happened(found: Comparison, name: str, startup_s: float, drawings: dict[str
     notes = _notes(flight.timeline.notes)
     return (
         f"<details{shown}><summary>{name} <span>{html.escape(CONTENDERS[name].about)}; {worst}</span></summary>"
-        f"{_figure(drawing, f'What happened under {name}')}{notes}</details>"
+        f"{framed(drawing, f'What happened under {name}')}{notes}</details>"
     )
 
 

@@ -1,7 +1,7 @@
 """``autoscaler backtest``: replay a trace against several policies in the simulator, beside what it costs at least."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,12 @@ from rich.table import Table
 from autoscaler.backtest import contenders, report
 from autoscaler.backtest.bound import Bound
 from autoscaler.backtest.comparison import Comparison, compare
+from autoscaler.backtest.forecasts import Series
 from autoscaler.backtest.run import Flown, Sweep, Told
 from autoscaler.backtest.scene import Scene, scene_of, scene_of_scenario
 from autoscaler.backtest.score import Score
-from autoscaler.cli import wiring
+from autoscaler.cli import forecast as judging
+from autoscaler.cli import options, wiring
 from autoscaler.cli.output import Format, Jsonable, OutputOption, show, table
 from autoscaler.domain.profile import DEFAULT_PROFILE
 from autoscaler.domain.units import Seconds
@@ -68,9 +70,24 @@ def backtest(  # noqa: PLR0913 - each is an option of the command
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Write an HTML report, and charts beside it.")
     ] = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Judge forecasters on the load instead; a --trace alone is enough.")
+    ] = False,
+    prometheus: Annotated[
+        str | None, typer.Option(help="With --forecast: take the load from this Prometheus' past, not from a trace.")
+    ] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="First minute of that past.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last minute of that past.")] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Replay a trace against several policies in the simulator: SLO, cost, flaps, and what it costs at least."""
+    if forecast:
+        load = _load(policy, trace, scenario, prometheus, begin, end, profile, scale)
+        judging.report(load, workers=workers, output=output, report_file=report_file)
+        return
+    if prometheus is not None or begin is not None or end is not None:
+        msg = "--prometheus, --from and --to belong to --forecast; a flight needs a --trace of requests"
+        raise InputError(msg)
     tunnel = ClusterSettings(routing=routing, prefix_caching=prefix_caching, grace=Seconds(grace))
     scene = replace(_scene(policy, trace, scenario, tunnel, profile, scale, picker=picker), peers_drain=peers_drain)
     sweep = Sweep((contenders.OURS, *_others(against)), seconds(startup), seeds, settings)
@@ -106,6 +123,26 @@ def _scene(
     only, requests = chosen[0], read_trace(trace, profile=profile)
     requests = requests if scale == 1 else requests.scaled(scale)
     return scene_of(only, requests, wiring.priors(chosen)[only.key], settings=tunnel, picker=picker)
+
+
+def _load(  # noqa: PLR0913, PLR0917 - what the options of the command said
+    policy: Path | None,
+    trace: Path | None,
+    scenario: Path | None,
+    prometheus: str | None,
+    begin: str | None,
+    end: str | None,
+    profile: str,
+    scale: float,
+) -> Sequence[Series]:
+    """Return the load that forecasters are judged on."""
+    if scenario is None and trace is not None and prometheus is None:
+        return judging.of_trace(trace, profile, scale)
+    first, last = options.moment(begin, "--from"), options.moment(end, "--to")
+    if scenario is None and trace is None and prometheus and policy and first is not None and last is not None:
+        return judging.of_prometheus(prometheus, policy, first, last)
+    msg = "--forecast: give either --trace, or --prometheus with --policy, --from and --to"
+    raise InputError(msg)
 
 
 def _others(text: str) -> list[str]:
