@@ -1,6 +1,9 @@
 """Forecasters are trained beside the loop: one lesson at a time, in a thread; a tick takes in what has come of it."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -8,6 +11,7 @@ import structlog
 from autoscaler.decider import Learnt, Lesson
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import Plan
+from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.units import Instant, Seconds, after
 
 log = structlog.get_logger("autoscaler")
@@ -32,15 +36,31 @@ class Teachable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A lesson under way, and the policy as it was when the lesson began."""
+
+    policy: SLOPolicy | None
+    result: Future[Learnt]
+
+
 class Learning:
-    """Decides as its core does, and lets it learn between two decisions; never waits for a lesson."""
+    """Decides as its core does, and lets it learn between two decisions; never waits for a lesson.
+
+    What was learned under a policy that has changed meanwhile is dropped: its profiles may be of other requests now.
+    """
 
     def __init__(self, core: Teachable, executor: Executor) -> None:
         """Take who decides, and where lessons are run."""
         self._core = core
         self._executor = executor
-        self._running: Future[Learnt] | None = None
+        self._running: _Running | None = None
         self._not_before = Instant(0.0)
+        self._policies: Mapping[str, SLOPolicy] = MappingProxyType({})
+
+    def follow(self, policies: Sequence[SLOPolicy]) -> None:
+        """Know of these policies, and no others, from now on."""
+        self._policies = MappingProxyType({policy.key: policy for policy in policies})
 
     def decide(self, observation: Observation) -> Plan:
         """Return what to do now, with what has been learned so far."""
@@ -48,17 +68,23 @@ class Learning:
         plan = self._core.decide(observation)
         if self._running is None and observation.at >= self._not_before:
             lesson = self._core.lesson()
-            self._running = None if lesson is None else self._executor.submit(lesson.run)
+            if lesson is not None:
+                policy = self._policies.get(lesson.policy)
+                self._running = _Running(policy, self._executor.submit(lesson.run))
         return plan
 
     def _take_in(self, at: Instant) -> None:
         """Let the core adopt a lesson that has ended."""
-        if self._running is None or not self._running.done():
+        if self._running is None or not self._running.result.done():
             return
         ended, self._running = self._running, None
-        problem = ended.exception()
+        problem = ended.result.exception()
         if problem is None:
-            self._core.adopt(ended.result())
+            learnt = ended.result.result()
+            if self._policies.get(learnt.policy) == ended.policy:
+                self._core.adopt(learnt)
+            else:
+                log.info("lesson_outdated", policy=learnt.policy)
             return
         self._not_before = after(at, PAUSE)
         log.warning("lesson_failed", error=type(problem).__name__, detail=str(problem), pause_s=PAUSE)

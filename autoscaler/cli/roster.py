@@ -94,7 +94,7 @@ class Roster:
         return await self._observer.observe(now) if self._policies else Observation(now)
 
     async def _adopt(self, current: Policies, now: Instant, patience: Patience) -> None:
-        policies, priors, refused = usable(current)
+        policies, priors, refused = usable(current, self._policies)
         metrics = self._metrics(policies)
         await self._fleet.follow(policies)
         self._observer.follow(policies, metrics)
@@ -134,10 +134,15 @@ class Roster:
         log.info("warmed", policies=[policy.key for policy in newcomers], observations=len(observations))
 
 
-def usable(current: Policies) -> tuple[tuple[SLOPolicy, ...], Priors, Refused]:
-    """Return the policies that can be decided for, what is known of their engines, and what is wrong with the others.
+STANDS_IN = "meanwhile its last version that could be used is decided for"
 
-    A policy whose engines nobody knows anything of (no such profile, no such accelerator) stops no other.
+
+def usable(current: Policies, before: Sequence[SLOPolicy] = ()) -> tuple[tuple[SLOPolicy, ...], Priors, Refused]:
+    """Return the policies to decide for, what is known of their engines, and what is wrong with policies.
+
+    A policy whose engines nobody knows anything of (no such profile, no such accelerator) stops no other. In place of
+    one that cannot be used, but could ``before``, its former version stays: a slip of an editor stops no pool. Not so
+    where another policy has been given its workloads meanwhile.
     """
     policies: list[SLOPolicy] = []
     priors: dict[str, Mapping[str, Prior]] = {}
@@ -152,4 +157,15 @@ def usable(current: Policies) -> tuple[tuple[SLOPolicy, ...], Priors, Refused]:
             log.warning("policy_doubtful", policy=policy.key, doubt=doubt)
         priors[policy.key] = known
         policies.append(policy)
+    for former in _standing_in(before, refused, policies):
+        priors[former.key] = wiring.priors_of(former)
+        policies.append(former)
+        refused[former.key] = (*refused[former.key], STANDS_IN)
     return tuple(policies), MappingProxyType(priors), MappingProxyType(refused)
+
+
+def _standing_in(before: Sequence[SLOPolicy], refused: Refused, accepted: Sequence[SLOPolicy]) -> tuple[SLOPolicy, ...]:
+    """Return the former versions of refused policies whose workloads nobody else has."""
+    taken = {variant.target for policy in accepted for variant in policy.variants}
+    former = (policy for policy in before if policy.key in refused)
+    return tuple(policy for policy in former if not taken & {variant.target for variant in policy.variants})

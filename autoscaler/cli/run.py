@@ -131,7 +131,7 @@ class _Parts:
 
     roster: Roster
     observer: Observer
-    decider: Decider
+    decider: Learning
     actuator: Actuator
     publisher: Publisher
 
@@ -183,12 +183,10 @@ class _Service:
             )
             watch = await self._watch(stack, session)
             parts = await self._parts(stack, session, watch)
-            school = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lessons")
-            stack.callback(school.shutdown, wait=False, cancel_futures=True)
             controller = Controller(
                 clock=self._clock,
                 observer=parts.observer,
-                decider=Learning(parts.decider, school),
+                decider=parts.decider,
                 actuator=parts.actuator,
                 publisher=parts.publisher,
                 deadline=self._loop.deadline,
@@ -216,6 +214,9 @@ class _Service:
         await fleet.start()
         stack.push_async_callback(fleet.close)
         decider = Decider((), {}, period=self._loop.period)
+        school = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lessons")
+        stack.callback(school.shutdown, wait=False, cancel_futures=True)
+        learning = Learning(decider, school)
         pickers = Pickers((), session, fleet.pods_in, Reached(self._acting.pickers, self._acting.picker_token_file))
         writers = ForeignWriters((), session)
         follow_targets, changing, leads = await actuation.begin(
@@ -239,12 +240,12 @@ class _Service:
             metrics=lambda policies: wiring.metrics_with(self._connection, policies, windows),
             loop=self._loop,
             followers=(
-                *map(_unaware, (follow_targets, by_mode.follow, pickers.follow)),
+                *map(_unaware, (learning.follow, follow_targets, by_mode.follow, pickers.follow)),
                 *(() if self._acting.by_metric else (_unaware(writers.follow),)),  # there an HPA is as it should be
                 *followers,
             ),
         )
-        return _Parts(roster, WithMembership(roster, pickers, writers), decider, by_mode, Every(publishers))
+        return _Parts(roster, WithMembership(roster, pickers, writers), learning, by_mode, Every(publishers))
 
     async def _metrics(self, policies: Sequence[SLOPolicy]) -> PrometheusSource:
         """Return the source of metrics; a Prometheus that is away now may come back."""

@@ -80,7 +80,7 @@ def of_tick(record: TickRecord, policy: SLOPolicy) -> Findings:
         ConditionType.SCHEDULER_IN_SYNC: _scheduler(policy, observed),
         ConditionType.ABLE_TO_SCALE: _able_to_scale(record, policy, observed),
         ConditionType.WITHIN_BUDGET: _budget(policy, plan),
-        ConditionType.RECOMMENDATION_PROVIDED: _recommendation(plan),
+        ConditionType.RECOMMENDATION_PROVIDED: _recommendation(record, plan),
     }
     return MappingProxyType({ConditionType.READY: _ready(record, observed, found), **found})
 
@@ -194,9 +194,14 @@ def _budget(policy: SLOPolicy, plan: ModelPlan | None) -> Finding:
     return fails(ConditionReason.BUDGET_SHORT, "; ".join(cuts)) if cuts else holds(ConditionReason.BUDGET_SUFFICES)
 
 
-def _recommendation(plan: ModelPlan | None) -> Finding:
-    if plan is None:
-        return NOT_OBSERVED
+def _recommendation(record: TickRecord, plan: ModelPlan | None) -> Finding:
+    if plan is None:  # on a tick that saw nothing every count is held, and that is known
+        blind = next(_blindness(record), None)
+        return (
+            NOT_OBSERVED
+            if blind is None
+            else fails(ConditionReason.HELD, f"held: {_of_gap('observation', blind).message}")
+        )
     held = {
         name: reason
         for name, variant in plan.variants.items()

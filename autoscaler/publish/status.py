@@ -33,9 +33,16 @@ from autoscaler.publish.status_schema import (
 Json: TypeAlias = dict[str, Any]
 
 
-def of_tick(record: TickRecord, policy: SLOPolicy, generation: int, before: PolicyStatus) -> PolicyStatus:
-    """Return the status of a policy that was decided for."""
+def of_tick(
+    record: TickRecord, policy: SLOPolicy, generation: int, before: PolicyStatus, problems: Sequence[str] = ()
+) -> PolicyStatus:
+    """Return the status of a policy that was decided for.
+
+    ``problems``: of its present version, where a former one stood in.
+    """
     findings = conditions.of_tick(record, policy)
+    if problems:
+        findings = {**findings, ConditionType.READY: conditions.of_refused(problems)[ConditionType.READY]}
     observed, plan = record.observation.models.get(policy.key), record.plan.models.get(policy.key)
     variants = tuple(_variant(variant, observed, plan) for variant in policy.variants)
     profiles = tuple(_profile(profile, observed) for profile in policy.profiles)

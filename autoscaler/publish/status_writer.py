@@ -109,10 +109,10 @@ class StatusWriter:
         return _Said(found.uid, status.read(found.status), Instant(0.0))
 
     def _status(self, key: str, found: Described, record: TickRecord, before: PolicyStatus) -> PolicyStatus | None:
-        if key in self._refused:
-            return status.of_refused(self._refused[key], record.observation.at, found.generation, before)
-        policy = self._policies.get(key)
-        return None if policy is None else status.of_tick(record, policy, found.generation, before)
+        policy, problems = self._policies.get(key), self._refused.get(key, ())
+        if policy is not None:  # where there are problems, a former version that stands in
+            return status.of_tick(record, policy, found.generation, before, problems)
+        return status.of_refused(problems, record.observation.at, found.generation, before) if problems else None
 
 
 def _worth_writing(before: _Said, after: PolicyStatus, at: Instant) -> bool:

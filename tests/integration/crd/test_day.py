@@ -1,5 +1,8 @@
 """A day with SLOPolicy resources: what the controller says of them, and what it does, on real servers."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.integration.crd import cluster, story
@@ -64,6 +67,50 @@ def test_policies_come_change_and_go_while_it_runs(staging: Staging) -> None:
     writes = scene.plane.writes(story.user(scene.namespace))
     assert {write.resource for write in writes} == {"slopolicies/status", "events"}, "mode Recommend scales nothing"
     assert all(write.code < 300 for write in writes)
+
+
+def test_an_edit_that_cannot_be_used_leaves_the_former_version_in_office(staging: Staging) -> None:
+    scene = staging(rate=2.0)
+    operator = Operator(scene.plane, scene.namespace)
+    story.grant(scene.plane, scene.namespace, "look", "report")
+    operator.create(story.policy(scene.namespace))
+    with story.controller(scene) as running:
+        operator.sees("Ready", "True", "AsWanted")
+        broken = story.policy(scene.namespace)["spec"]["pools"]
+        for pool in broken.values():
+            pool["variants"][0]["performanceProfile"] = "nonesuch"  # which no server can know
+        operator.change("loop", pools=broken)
+        told = operator.sees("Ready", "False", "PolicyInvalid")
+        assert "nonesuch" in told
+        assert "last version that could be used is decided for" in told
+        before = running.next_tick()["at"]
+        story.wait_for(lambda: running.ticks()[-1]["at"] > before, lambda: str(running.ticks()[-1:]))
+        assert set(running.ticks()[-1]["plan"]) == {scene.key}, "it is decided for all the same"
+        operator.change("loop", pools=story.policy(scene.namespace)["spec"]["pools"])
+        operator.sees("Ready", "True", "AsWanted")
+
+
+def test_a_standby_takes_over_from_a_leader_that_is_killed(staging: Staging, tmp_path: Path) -> None:
+    scene = staging(rate=2.0)
+    operator = Operator(scene.plane, scene.namespace)
+    story.grant(scene.plane, scene.namespace, "look", "report", "act", "lease")
+    operator.create(story.policy(scene.namespace, mode="Auto"))
+    lease = ("--lease", f"{scene.namespace}/disagg-autoscaler")
+    with story.controller(scene, *lease) as leader:
+        operator.sees("Ready", "True", "AsWanted")
+        with story.controller(replace(scene, folder=tmp_path), *lease) as standby:
+            standby.next_tick()
+            sizes = scene.sizes.now()
+            leader.kill()
+            scene.traffic.turn(60.0)
+            story.wait_for(
+                lambda: sum(scene.sizes.now().values()) > sum(sizes.values()),
+                lambda: f"sizes {scene.sizes.now()}; {standby.ticks()[-1]['outcome']}",
+            )
+            refused = [done for tick in standby.ticks() for done in tick["outcome"] if "stand-by" in done["detail"]]
+            assert all(done["result"] == "refused" for done in refused)
+    asked = scene.plane.audit_events(story.user(scene.namespace))
+    assert not [event for event in asked if event.code == 403], "the rights that ship suffice"
 
 
 def test_conditions_through_a_bad_day(staging: Staging) -> None:

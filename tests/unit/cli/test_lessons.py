@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from autoscaler.domain.plan import Plan
 from autoscaler.domain.units import Instant
 from autoscaler.forecast.learned import Kind, TrainingJob
 from autoscaler.forecast.room import Training
+from tests import planning
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,3 +91,36 @@ def test_a_lesson_that_fails_is_not_tried_again_for_an_hour() -> None:
     assert (core.adopted, later.waiting) == ([], [])
     learning.decide(at(15.0 + PAUSE))
     assert len(later.waiting) == 1
+
+
+def test_what_was_learned_under_another_version_of_the_policy_is_dropped() -> None:
+    core, later = Core(LESSON), Later()
+    learning = Learning(core, later)
+    policy = planning.policy()
+    lesson_of = replace(LESSON, policy=policy.key)
+    core.due = lesson_of
+    learning.follow([policy])
+    learning.decide(at(15.0))
+    learning.follow([replace(policy, model="another")])
+    later.run()
+    core.due = None
+    learning.decide(at(30.0))
+    assert core.adopted == [], "its profiles may be of other requests now"
+    core.due = lesson_of
+    learning.decide(at(45.0))
+    later.run()
+    learning.decide(at(60.0))
+    assert len(core.adopted) == 1
+
+
+def test_what_was_learned_of_a_policy_that_is_gone_is_dropped() -> None:
+    core, later = Core(LESSON), Later()
+    learning = Learning(core, later)
+    policy = planning.policy()
+    core.due = replace(LESSON, policy=policy.key)
+    learning.follow([policy])
+    learning.decide(at(15.0))
+    learning.follow([])
+    later.run()
+    learning.decide(at(30.0))
+    assert core.adopted == []

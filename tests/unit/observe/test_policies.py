@@ -158,3 +158,28 @@ def planning_gap(load: Any) -> Any:  # noqa: ANN401 - a ProfileLoad
         uncached_prompt_tokens_per_second=missing,
         output_tokens_per_second=missing,
     )
+
+
+def test_an_edit_that_cannot_be_used_leaves_the_former_version_in_office() -> None:
+    former = _policy(resource("chat"))
+    broken = policies.usable([resource("chat", profiles=[])])
+    usable, priors, refused = roster.usable(broken, before=(former,))
+    assert usable == (former,)
+    assert set(priors) == {"llm/chat"}
+    assert refused["llm/chat"][-1] == roster.STANDS_IN
+    assert "spec.profiles" in refused["llm/chat"][0]
+    repaired = policies.usable([resource("chat")])
+    assert roster.usable(repaired, before=usable)[2] == {}
+
+
+def test_a_policy_that_was_deleted_stands_for_nothing() -> None:
+    assert roster.usable(Policies(), before=(_policy(resource("chat")),))[0] == ()
+
+
+def test_no_former_version_keeps_a_workload_that_another_policy_has_now() -> None:
+    former = _policy(resource("chat"))
+    heir = resource("heir", created="2026-11-23T09:00:00Z")
+    found = policies.usable([heir, resource("chat", profiles=[])])
+    usable, _, refused = roster.usable(found, before=(former,))
+    assert [policy.name for policy in usable] == ["heir"]
+    assert roster.STANDS_IN not in refused["llm/chat"]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from autoscaler.controller import blind
 from autoscaler.domain.membership import Membership
 from autoscaler.domain.observation import ModelObservation, Observation
+from autoscaler.domain.plan import Plan
 from autoscaler.domain.policy import Budget, Mode, Scheduler, SchedulerKind, SLOPolicy
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.record import Result, Step, StepFailure, TickRecord
@@ -122,6 +124,13 @@ BLIND = TickRecord(
         pytest.param(ticks.tick(AUTO, reasons=(HELD,)), AUTO, "RecommendationProvided", "False Held", id="held"),
         pytest.param(ticks.tick(AUTO, reasons=(PAUSED,)), AUTO, "RecommendationProvided", "False Paused", id="no wish"),
         pytest.param(ticks.tick(AUTO), AUTO, "RecommendationProvided", "True Decided", id="decided"),
+        pytest.param(
+            TickRecord(blind(Instant(1000.0)), Plan(Instant(1000.0))),
+            AUTO,
+            "RecommendationProvided",
+            "False Held: held: observation is unreachable since 1970-01-01T00:16:40Z",
+            id="held blindly",
+        ),
         pytest.param(ticks.tick(AUTO), AUTO, "SchedulerInSync", "True NotManaged", id="no picker"),
         pytest.param(ticks.tick(POOL), POOL, "SchedulerInSync", "Unknown NotConfirmed", id="no picker is read"),
         pytest.param(ticks.tick(POOL, model=listing(*ALL_PODS)), POOL, "SchedulerInSync", "True InSync", id="in sync"),

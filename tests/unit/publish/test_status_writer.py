@@ -103,6 +103,24 @@ def test_what_is_not_known_any_more_is_taken_back(tmp_path: Path) -> None:
     assert last["summary"]["costPerHour"] is None, "a merge patch would leave what it does not mention"
 
 
+def test_a_former_version_that_stands_in_is_told_of_with_what_is_wrong(tmp_path: Path) -> None:
+    cluster = Cluster()
+
+    async def run() -> None:
+        async with fake_api.serving(cluster.answer, tmp_path / "kubeconfig") as session:
+            writer = StatusWriter(session, lambda: {POLICY.key: Found(generation=2)}, EventWriter(session, "pod"))
+            writer.follow([POLICY], {POLICY.key: ("spec.profiles: is empty", "meanwhile its last version")})
+            await writer.publish(at(0.0))
+
+    asyncio.run(run())
+    (status,) = cluster.statuses
+    told = {condition["type"]: condition for condition in status["conditions"]}
+    assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "PolicyInvalid")
+    assert "spec.profiles: is empty\nmeanwhile" in told["Ready"]["message"]
+    assert told["MetricsAvailable"]["status"] == "True", "what is decided for goes on being told"
+    assert status["variants"][0]["wanted"] == 2
+
+
 def test_a_restart_writes_nothing_that_stands_there_already(tmp_path: Path) -> None:
     (first,) = published(Cluster(), tmp_path, at(0.0))
     known = Found(
