@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from autoscaler.domain.demand import unchanging
 from autoscaler.domain.fleet import Workload
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation
 from autoscaler.domain.plan import Plan
@@ -19,6 +20,7 @@ from autoscaler.performance.startup import StartupModel
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.plan import planner
 from autoscaler.plan.guardrails import Floor
+from autoscaler.plan.parts import ALL, Parts
 from autoscaler.plan.planner import Memories
 from autoscaler.plan.risk import Margins
 from autoscaler.plan.situation import Knowledge, Situation
@@ -106,12 +108,13 @@ class PolicyModel:
     memories: Memories = field(default_factory=lambda: MappingProxyType({}))
     margins: Margins = field(default_factory=Margins)
     quiet: Quiet = field(default_factory=Quiet)
+    parts: Parts = ALL
 
     @classmethod
-    def starting(cls, policy: SLOPolicy, priors: Mapping[str, Prior]) -> "PolicyModel":
+    def starting(cls, policy: SLOPolicy, priors: Mapping[str, Prior], parts: Parts = ALL) -> "PolicyModel":
         """Return a model without any experience."""
         variants = {variant.name: VariantModel(variant, priors[variant.name]) for variant in policy.variants}
-        return cls(policy, variants, LoadForecaster(calendar=policy.calendar))
+        return cls(policy, variants, LoadForecaster(calendar=policy.calendar), parts=parts)
 
     def inheriting(self, former: "PolicyModel") -> "PolicyModel":
         """Return this model with what an earlier version of the policy has taught, as far as it still applies."""
@@ -127,23 +130,27 @@ class PolicyModel:
             memories=MappingProxyType(memories),
             margins=former.margins if former.policy.profiles == self.policy.profiles else self.margins,
             quiet=former.quiet if same_requests else self.quiet,
+            parts=self.parts,
         )
 
     def learn(self, at: Instant, observed: ModelObservation, *, long_ago: bool = False) -> None:
         """Take in what was observed. ``long_ago``: see ``LoadForecaster.observe``."""
         self.forecaster.observe(at, observed.loads, long_ago=long_ago)
-        self.margins = self.margins.updated(self.policy, observed.loads, at)
+        if self.parts.margins:
+            self.margins = self.margins.updated(self.policy, observed.loads, at)
         self.quiet = self.quiet.updated(at, observed)
         for name, variant in self.variants.items():
             workload = observed.fleet.get(name)
             if isinstance(workload, Workload):
-                variant.learn(at, workload, observed.engines)
+                variant.learn(at, workload, observed.engines if self.parts.calibration else {})
 
     def situation(self, at: Instant, observed: ModelObservation, period: Seconds) -> Situation:
         """Return all that a plan for these pools is made from."""
         knowledge = {name: variant.knowledge(period) for name, variant in self.variants.items()}
         horizons = sorted({period, *(known.lead for known in knowledge.values())})
         demand = self.forecaster.demand(at, horizons, PLANNING_WINDOW, self._events(at))
+        if not self.parts.forecast:
+            demand = unchanging(demand)
         return Situation(
             at,
             self.policy,
@@ -155,6 +162,7 @@ class PolicyModel:
             margins=self.margins,
             floors=self._floors(at, knowledge),
             quiet=self.quiet.lasted(at),
+            parts=self.parts,
         )
 
     def _events(self, at: Instant) -> Mapping[str, Sequence[LoadEvent]]:
@@ -184,7 +192,12 @@ class Decider:
     """Decides for all policies of one controller."""
 
     def __init__(
-        self, policies: Sequence[SLOPolicy], priors: Mapping[str, Mapping[str, Prior]], *, period: Seconds
+        self,
+        policies: Sequence[SLOPolicy],
+        priors: Mapping[str, Mapping[str, Prior]],
+        *,
+        period: Seconds,
+        parts: Parts = ALL,
     ) -> None:
         """Start without any experience.
 
@@ -192,8 +205,10 @@ class Decider:
             policies: whom to decide for.
             priors: speed of a replica as known beforehand, by ``SLOPolicy.key`` and variant name.
             period: between decisions; the nearest horizon to plan for.
+            parts: what is at work.
         """
         self._period = period
+        self._parts = parts
         self._models: dict[str, PolicyModel] = {}
         self.follow(policies, priors)
 
@@ -204,7 +219,7 @@ class Decider:
         """
         former, self._models = self._models, {}
         for policy in policies:
-            fresh = PolicyModel.starting(policy, priors[policy.key])
+            fresh = PolicyModel.starting(policy, priors[policy.key], self._parts)
             self._models[policy.key] = fresh.inheriting(former[policy.key]) if policy.key in former else fresh
         return tuple(key for key in self._models if key not in former)
 

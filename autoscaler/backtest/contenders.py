@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -21,6 +21,7 @@ from autoscaler.domain.policy import Behavior, ScalingRules, SLOPolicy, StepKind
 from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
+from autoscaler.plan.parts import ALL, Parts
 from autoscaler.simulate.scraping import Scraping
 
 OURS = "ours"
@@ -65,9 +66,9 @@ class Contender:
         return Drained(player, scene.policy) if scene.peers_drain and not self.gentle else player
 
 
-def _ours(scene: Scene, _: float, knob: float) -> Decides:
+def _ours(scene: Scene, _: float, knob: float, parts: Parts = ALL) -> Decides:
     policy = promising(scene.policy, knob)
-    return Decider([policy], {policy.key: scene.priors}, period=Seconds(15.0))
+    return Decider([policy], {policy.key: scene.priors}, period=Seconds(15.0), parts=parts)
 
 
 def promising(policy: SLOPolicy, misses: float) -> SLOPolicy:
@@ -253,14 +254,31 @@ CONTENDERS: Mapping[str, Contender] = {
 }
 
 
+def _without(part: str) -> Contender:
+    parts = replace(ALL, **{part: False})
+    return Contender(
+        f"{OURS}-without-{part.replace('_', '-')}",
+        f"this project without its {part.replace('_', ' ')}",
+        CONTENDERS[OURS].knob,
+        lambda scene, startup_s, knob: _ours(scene, startup_s, knob, parts),
+        gentle=True,
+    )
+
+
+ABLATED: Mapping[str, Contender] = {
+    contender.name: contender for contender in (_without(part.name) for part in fields(Parts))
+}
+"""Ours without one of its parts, to see what it is worth; they play only where they are named."""
+
+
 def contender(name: str) -> Contender:
     """Return a contender by name.
 
     Raises:
         InputError: nobody has this name.
     """
-    if name in CONTENDERS:
-        return CONTENDERS[name]
+    if name in CONTENDERS or name in ABLATED:
+        return CONTENDERS.get(name) or ABLATED[name]
     near = get_close_matches(name, CONTENDERS, 1, 0.4)
     meant = f'; did you mean "{near[0]}"?' if near else ""
     msg = f"--against: {name!r} is no contender{meant}; there are {', '.join(CONTENDERS)}"

@@ -2,10 +2,10 @@
 
 import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.domain.observation import Moments
-from autoscaler.domain.signal import Signal
+from autoscaler.domain.signal import Missing, Signal
 from autoscaler.domain.units import Seconds
 
 
@@ -52,3 +52,22 @@ class ProfileDemand:
 
 Demand = Mapping[str, Signal[ProfileDemand]]
 """By profile name; Missing where nothing can be said, which holds every pool that serves the profile."""
+
+
+def unchanging(demand: Demand) -> Demand:
+    """Return a demand that stays at the present level of each rate, for certain."""
+    return {name: known if isinstance(known, Missing) else _unchanging(known) for name, known in demand.items()}
+
+
+def _unchanging(demand: ProfileDemand) -> ProfileDemand:
+    return replace(
+        demand,
+        requests_per_second=_level(demand.requests_per_second),
+        uncached_prompt_tokens_per_second=_level(demand.uncached_prompt_tokens_per_second),
+        output_tokens_per_second=_level(demand.output_tokens_per_second),
+    )
+
+
+def _level(rates: Mapping[Seconds, RateForecast]) -> Mapping[Seconds, RateForecast]:
+    certain = {horizon: Quantiles((0.5,), (rate.now,)) for horizon, rate in rates.items()}
+    return {h: replace(rate, mean=certain[h], maximum=certain[h]) for h, rate in rates.items()}

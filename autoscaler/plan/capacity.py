@@ -61,6 +61,7 @@ class PrefillStage:
     patience_s: FloatArray  # how long a prompt may wait, by class and length; negative: too long on an idle replica
     window: Seconds  # that a decision has to serve before the next one can
     unit: Sequence[queueing.Load]  # of one prompt of each class a second
+    queues: bool = True  # False: prompts wait only where they come faster than they are computed
 
     @classmethod
     def of(
@@ -91,6 +92,7 @@ class PrefillStage:
             self.patience_s,
             Loads(total * mean, mean * scatter + np.divide(second - mean**2, mean, out=0 * mean, where=mean > 0)),
             self.window,
+            self.queues,
         )
 
     def reachable(self) -> FloatArray:
@@ -123,6 +125,7 @@ class LoadedPrefill:
     patience_s: FloatArray  # shape (classes, lengths)
     loads: Loads
     window: Seconds
+    queues: bool
 
     @property
     def busy_replicas(self) -> FloatArray:
@@ -132,8 +135,11 @@ class LoadedPrefill:
     def attainment(self, replicas: int) -> FloatArray:
         """Return the share of each class's requests whose first token comes inside its limit (``Loaded``)."""
         waits = np.maximum(self.patience_s, 0.0)
-        late = transient.waiting_tail(self.loads, replicas, waits.ravel(), self.window)
-        late = np.where(self.patience_s > 0, late.reshape(-1, *waits.shape), 1.0)
+        if self.queues:
+            tail = transient.waiting_tail(self.loads, replicas, waits.ravel(), self.window)
+        else:
+            tail = np.repeat((self.busy_replicas > replicas)[:, None], waits.size, axis=1)
+        late = np.where(self.patience_s > 0, tail.reshape(-1, *waits.shape), 1.0)
         return np.asarray(1.0 - late @ LENGTH_WEIGHTS)
 
 

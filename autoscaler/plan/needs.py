@@ -43,6 +43,8 @@ def of_role(situation: Situation, role: Role) -> Mapping[str, Need]:
 def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Need:
     known = situation.knowledge[variant.name]
     stage, goals = _stage(variant.role, known, classes, situation.window), _goals(classes)
+    if not situation.parts.queue_tail and isinstance(stage, PrefillStage):
+        stage = replace(stage, queues=False)
     margin = situation.margins.of(variant.role)
     soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin))
     later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin))

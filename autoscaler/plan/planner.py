@@ -68,8 +68,10 @@ def _draft(situation: Situation) -> Draft:
     pools: list[tuple[Option, ...]] = []
     for role in Role:
         needed = needs.of_role(situation, role)
-        options = tuple(_option(situation, v, needed[v.name]) for v in policy.pool(role) if v.name in needed)
-        proposals |= _mix(options, needed) if needed else _unknown(situation, policy.pool(role))
+        chosen = policy.pool(role) if situation.parts.variants else policy.pool(role)[:1]
+        options = tuple(_option(situation, v, needed[v.name]) for v in chosen if v.name in needed)
+        proposals |= {v.name: VariantPlan.of(v.min_replicas) for v in policy.pool(role)[len(chosen) :]}
+        proposals |= _mix(options, needed) if needed else _unknown(situation, chosen)
         pools.append(options)
     return Draft(situation, tuple(pools), proposals)
 
@@ -175,6 +177,8 @@ def _rules(situation: Situation, name: str) -> Behavior:
     level of load); what is planned already looks ahead over that time, so half of it is enough.
     """
     rules = situation.policy.behavior
+    if not situation.parts.lazy_scale_in:
+        return rules
     window = max(rules.scale_down.stabilization_window, KEPT * situation.knowledge[name].startup)
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
 

@@ -13,6 +13,7 @@ from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.plan.guardrails import Floor
+from autoscaler.plan.parts import ALL, Parts
 from autoscaler.plan.risk import Margins
 
 
@@ -42,6 +43,7 @@ class Situation:
     margins: Margins = field(default_factory=Margins)
     floors: Mapping[str, Floor] = field(default_factory=lambda: MappingProxyType({}))  # of schedules, by variant name
     quiet: Seconds = Seconds(0.0)  # how long no request has come, run or waited
+    parts: Parts = ALL
 
     @property
     def demands(self) -> tuple[ProfileDemand, ...]:
