@@ -1,7 +1,11 @@
 """Scale-downs under load while everything goes wrong: what is lost, dark, or out of bounds.
 
-    make chaos                                  # all of it; writes build/bench/chaos.json
+    make chaos                                  # all of it, a quarter of an hour; writes build/bench/chaos.json
     make chaos ARGS="--seed 7 --scale-downs 20" # one seed again
+    make chaos ARGS="--kills 0"                 # without servers
+
+First in virtual time, then on a real API server with processes that are killed by SIGKILL (``_storm.py``). Of the
+second part a seed repeats what goes wrong, not when the machine lets it happen.
 
 Pools of prefill and decode replicas serve requests in the emulated cluster (``tests/emulator``) in virtual time; wanted
 counts jump every few minutes. The controller's parts are the real ones. Trouble: the controller is killed at a random
@@ -12,11 +16,15 @@ blind for up to 45 s, pickers do not answer, the controller's clock steps by up 
 
 import argparse
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from benchmarks import _storm
 from benchmarks._rows import Row, told, write
 from tests.emulator.world import Rules, World
+from tools.servers.find import MissingServersError
 
 CALM = Rules(requests_per_second=6.0)
 TROUBLE = replace(
@@ -127,14 +135,43 @@ def _promises(name: str, found: Sum) -> Iterator[Row]:
     yield Row(f"{name} counts out of bounds", found.out_of_bounds, "count", "0", met=found.out_of_bounds == 0)
 
 
+def servers(seed: int, kills: int, longest_s: float) -> Iterator[Row]:
+    """Yield the figures of real servers; says so where they are absent."""
+    with tempfile.TemporaryDirectory(prefix="storm-", ignore_cleanup_errors=True) as folder:
+        try:
+            found = _storm.storm(Path(folder), seed, kills, longest_s)
+        except MissingServersError as absent:
+            print(f"real servers: skipped: {absent}")
+            return
+    for story in (*found.lost, *found.wrong, *found.out_of_bounds, *found.dark, found.unsettled):
+        print(story, end="\n" if story else "")
+    yield Row("servers kills (SIGKILL)", found.kills, "count", f">= {kills}", met=found.kills >= kills)
+    yield Row("servers scale-downs", found.scale_downs, "count")
+    yield Row("servers scale-ups", found.scale_ups, "count")
+    yield Row("servers API server restarts", found.outages, "count")
+    yield Row("servers injected faults", found.faults, "count")
+    lost = len(found.lost)
+    yield Row("servers lost requests", lost, f"of {found.finished + lost}", "0", met=lost == 0)
+    yield Row("servers refused requests", found.refused, "count", "0", met=found.refused == 0)
+    yield Row("servers dark pods", len(found.dark), "count", "0", met=not found.dark)
+    yield Row("servers wrong scale-downs", len(found.wrong), "count", "0", met=not found.wrong)
+    out = len(found.out_of_bounds)
+    yield Row("servers counts out of bounds", out, "count", "0", met=out == 0)
+    yield Row("servers controllers that crashed", found.crashed, "count", "0", met=found.crashed == 0)
+    yield Row("servers at rest afterwards", float(not found.unsettled), "", "1", met=not found.unsettled)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print and write the table; 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale-downs", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=300, help="of processes on real servers; 0: none")
+    parser.add_argument("--longest", type=float, default=900.0, help="seconds for these kills")
     chosen = parser.parse_args(arguments)
-    print(f"seed {chosen.seed}")
-    found = list(rows(chosen.seed, chosen.scale_downs))
+    print(f"seed {chosen.seed}", flush=True)
+    found = list(rows(chosen.seed, chosen.scale_downs)) if chosen.scale_downs else []
+    found += servers(chosen.seed, chosen.kills, chosen.longest) if chosen.kills else ()
     print(told(found))
     print(write("chaos", found))
     return 0 if all(row.met is not False for row in found) else 1

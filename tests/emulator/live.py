@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,11 +37,16 @@ from autoscaler.ports import Actuator
 from autoscaler.settings import Acting
 from autoscaler.simulate.environment import Environment
 from tests.emulator.engines import Traffic
+from tests.emulator.ext_proc import PickerClient, serving
+from tests.emulator.over_http import HttpTraffic
 from tests.emulator.picker import NoEndpointsError, Picker, Pool
 from tests.emulator.world import SAMPLES, Sample, engine_load, sample
 from tests.servers.exposition import Exposition
+from tests.servers.groups import LWS
 from tests.servers.kubelet import STARTUP_SECONDS
+from tests.servers.process import free_port
 
+PROMPT = "once upon a time " * 40
 SPEED = 10.0  # seconds of the engines' time in one
 TICK_S = 0.4
 SCRAPE_S = 0.3
@@ -51,9 +57,10 @@ QUICK = Freshness(period=Seconds(5.0), stale_after=Seconds(15.0), resync=Seconds
 
 
 def policy(namespace: str, kind: str, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> SLOPolicy:
-    """Return the policy of the two pools, of workloads of a kind of apps/v1."""
+    """Return the policy of the two pools, of workloads of a kind of apps/v1 or of LeaderWorkerSets."""
+    version = LWS.api_version if kind == LWS.kind else "apps/v1"
     variants = tuple(
-        Variant(role.value, role, ScaleTarget(namespace, "apps/v1", kind, role.value), "H200", 1, 1.0, 1, 6)
+        Variant(role.value, role, ScaleTarget(namespace, version, kind, role.value), "H200", 1, 1.0, 1, 6)
         for role in ROLES
     )
     return SLOPolicy(
@@ -72,31 +79,96 @@ def now() -> Instant:
     return Instant(time.time() * SPEED)
 
 
-def workload(role: str, replicas: int, startup_s: float = 0.0) -> dict[str, Any]:
-    """Return a Deployment (or StatefulSet) whose pods the pickers select; ``startup_s``: until they are Ready."""
+def workload(role: str, replicas: int, startup_s: float = 0.0, kind: str = "Deployment") -> dict[str, Any]:
+    """Return a workload whose pods the pickers select; ``startup_s``: until they are Ready."""
     labels = {"pool": "p", "llm-d.ai/role": role}
     spec = {"containers": [{"name": "engine", "image": "engine"}], "terminationGracePeriodSeconds": 1}
     template = {"metadata": {"labels": labels, "annotations": {STARTUP_SECONDS: str(startup_s)}}, "spec": spec}
-    return {
-        "metadata": {"name": role},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
-    }
+    pods = {"selector": {"matchLabels": labels}, "template": template}
+    if kind == LWS.kind:
+        leaders = {**pods, "serviceName": role, "podManagementPolicy": "Parallel"}
+        return {
+            "apiVersion": LWS.api_version,
+            "kind": kind,
+            "metadata": {"name": role},
+            "spec": {"replicas": replicas, "leaders": leaders},
+        }
+    return {"metadata": {"name": role}, "spec": {"replicas": replicas, **pods}}
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A picker that is not ours."""
+
+    page: str  # its metrics
+    address: str  # where it is asked
+    port: int  # of the pods that it picks among
+
+
+class InMemory(Traffic):
+    """Engines without sockets, as a live cluster starts them."""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve until left: there is nothing to open."""
+        yield
+
+    port = 8000
+
+    def begin(self, pod: str, role: Role, host: str) -> None:  # noqa: ARG002 - needed where pods are servers
+        """Begin to serve."""
+        self.start(pod)
+
+    async def sampled(self) -> dict[str, Sample]:
+        """Return what a scrape of each pod shows."""
+        return {pod: sample(self.env.now, engine) for pod, engine in self.engines.items()}
 
 
 class Cluster:
     """Pickers and engines beside a real API server; a controller finds targets and samples in the file ``state``."""
 
-    def __init__(self, session: KubeSession, namespace: str, state: Path, seed: int, pickers: int = 2) -> None:
-        """Prepare; use ``running``."""
+    def __init__(
+        self,
+        session: KubeSession,
+        namespace: str,
+        state: Path,
+        seed: int,
+        *,
+        pickers: int = 2,
+        over_http: bool = False,
+        asked: bool | Outside = False,
+    ) -> None:
+        """Prepare; use ``running``.
+
+        Args:
+            session: of an administrator.
+            namespace: where the pods are.
+            state: the file for controllers.
+            seed: of all chance.
+            pickers: how many replicas the picker has.
+            over_http: every pod is a server of its own.
+            asked: the emulated pickers are asked in their own protocol; or a picker that is asked and read in
+                their place.
+        """
         self._session = session
+        self.namespace = namespace
         self._place = PODS.at(namespace)
         self.state = state
         self.refused = 0
         self._chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
         self._env = Environment(now())
-        self.traffic = Traffic(self._env, self._chance)
+        self._outside = asked if isinstance(asked, Outside) else None
+        self._over_grpc = asked is True
+        self.traffic: InMemory | HttpTraffic = InMemory(self._env, self._chance)
+        if over_http:
+            port = self._outside.port if self._outside is not None else free_port()
+            self.traffic = HttpTraffic(self._env, self._chance, SPEED, port)
         self.pickers = [Picker(Pool({"pool": "p"}), name=f"p{n}") for n in range(pickers)]
         self.pages = [Exposition(picker.page()) for picker in self.pickers]
+        self._gates: list[PickerClient] = []
+        self._asking = set[asyncio.Task[None]]()
+        self._hosts: dict[str, str] = {}  # by pod
+        self._ended = set[str]()  # by uid
         self.targets = {role.value: 2 for role in ROLES}
         self.requests_per_second = 3.0  # of the engines' time
         self.blind_until = [0.0] * pickers  # by time.monotonic
@@ -107,44 +179,70 @@ class Cluster:
     @property
     def urls(self) -> tuple[str, ...]:
         """Return the pickers' metrics pages."""
+        if self._outside is not None:
+            return (self._outside.page,)
         return tuple(f"http://{page.address}/metrics" for page in self.pages)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Cluster"]:
         """Serve until left."""
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.traffic.running())
             for page in self.pages:
                 stack.enter_context(page)
+            for gate in await self._addresses(stack):
+                self._gates.append(await stack.enter_async_context(PickerClient(gate)))
             tasks = [asyncio.create_task(self._watch(n)) for n in range(len(self.pickers))]
             tasks += [asyncio.create_task(self._engines()), asyncio.create_task(self._serve())]
             try:
                 yield self
             finally:
+                tasks += self._asking
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _addresses(self, stack: contextlib.AsyncExitStack) -> list[str]:
+        """Return where pickers are asked over gRPC; nowhere: they are asked directly."""
+        if self._outside is not None:
+            return [self._outside.address]
+        if not self._over_grpc:
+            return []
+        return [await stack.enter_async_context(serving(p, self._address, self._chance)) for p in self.pickers]
 
     async def _watch(self, number: int) -> None:
         """Feed one picker from the API, as an informer does."""
         picker, page = self.pickers[number], self.pages[number]
         while True:
+            await self._sight(number)
             with contextlib.suppress(KubeError):
                 found = await self._session.page(self._place, limit=500)
+                for pod in found["items"]:
+                    self._serve_by(pod)
                 picker.relist(found["items"])
                 page.text = picker.page()
                 async with self._session.watch(
                     self._place, found["metadata"]["resourceVersion"], Seconds(5.0)
                 ) as events:
                     async for event in events:
-                        await asyncio.sleep(max(0.0, self.blind_until[number] - time.monotonic()))
+                        await self._sight(number)
                         self._told(picker, event)
                         page.text = picker.page()
             await asyncio.sleep(0.1)
+
+    def blind(self, number: int) -> bool:
+        """Tell whether a picker's watch tells it nothing now."""
+        return time.monotonic() < self.blind_until[number]
+
+    async def _sight(self, number: int) -> None:
+        while self.blind(number):  # noqa: ASYNC110 - tests move the moment at which it ends
+            await asyncio.sleep(0.02)
 
     def _told(self, picker: Picker, event: Mapping[str, Any]) -> None:
         if event["type"] == "DELETED":
             picker.forget(event["object"]["metadata"]["name"])
         elif event["type"] in {"ADDED", "MODIFIED"}:
+            self._serve_by(event["object"])  # before anybody knows of it
             picker.see(event["object"])
 
     async def _engines(self) -> None:
@@ -157,7 +255,8 @@ class Cluster:
                     self._place, found["metadata"]["resourceVersion"], Seconds(5.0)
                 ) as events:
                     async for event in events:
-                        self._engine(event["object"], gone=event["type"] == "DELETED")
+                        if event["type"] != "BOOKMARK":
+                            self._engine(event["object"], gone=event["type"] == "DELETED")
             await asyncio.sleep(0.1)
 
     def _adopt(self, pods: Sequence[Mapping[str, Any]]) -> None:
@@ -171,11 +270,21 @@ class Cluster:
         if gone or pod["metadata"].get("deletionTimestamp"):
             self._judge(pod)
             self._end(name)
+            self._ended.add(pod["metadata"]["uid"])
+            return
+        self._serve_by(pod)
+
+    def _serve_by(self, pod: Mapping[str, Any]) -> None:
+        """Start the engine of a Ready pod; of what is told late, nothing is raised from the dead."""
+        name, metadata = pod["metadata"].get("name"), pod["metadata"]
+        if metadata.get("deletionTimestamp") or metadata.get("uid") in self._ended:
             return
         conditions = (pod.get("status") or {}).get("conditions") or ()
         ready = any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
         if ready and name not in self.traffic.engines:
-            self.traffic.start(name)
+            self._hosts[name] = pod["status"]["podIP"]
+            role = Role(pod["metadata"]["labels"]["llm-d.ai/role"])
+            self.traffic.begin(name, role, pod["status"]["podIP"])
             self._samples[name] = deque(maxlen=SAMPLES)
 
     def _judge(self, pod: Mapping[str, Any]) -> None:
@@ -197,16 +306,38 @@ class Cluster:
             self._env.run(now())
             while arrives <= now():
                 arrives += self._chance.expovariate(self.requests_per_second)
-                try:
-                    self.traffic.send(*self._chance.choice(self.pickers).pick(self._chance))
-                except NoEndpointsError:
-                    self.refused += 1
+                self._request()
             if time.monotonic() - scraped > SCRAPE_S:
                 scraped = time.monotonic()
-                for pod, engine in self.traffic.engines.items():
-                    self._samples[pod].append(sample(self._env.now, engine))
+                for pod, shown in (await self.traffic.sampled()).items():
+                    if pod in self._samples:  # it may have ended meanwhile
+                        self._samples[pod].append(shown)
                 self.write()
             await asyncio.sleep(0.02)
+
+    def _request(self) -> None:
+        """Send one request where a picker says."""
+        if self._gates:
+            task = asyncio.create_task(self._asked())
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            return
+        try:
+            self.traffic.send(*self._chance.choice(self.pickers).pick(self._chance))
+        except NoEndpointsError:
+            self.refused += 1
+
+    async def _asked(self) -> None:
+        try:
+            prefill, decode = await self._chance.choice(self._gates).pick("m", PROMPT)
+        except NoEndpointsError:
+            self.refused += 1
+            return
+        names = {self._address(name): name for name in self._hosts}  # of pods that have an address of old, the newest
+        self.traffic.send(names[prefill] if prefill else None, names[decode])
+
+    def _address(self, pod: str) -> str:
+        return f"{self._hosts[pod]}:{self.traffic.port}"
 
     def write(self) -> None:
         """Tell the controllers what is wanted, and what the engines report."""

@@ -16,6 +16,7 @@ ROLE = "llm-d.ai/role"
 PREFILLS = frozenset({"prefill", "encode-prefill", "prefill-decode", "both", "encode-prefill-decode"})
 DECODES = frozenset({"decode", "prefill-decode", "both", "encode-prefill-decode"})
 SCRAPED_AFTER_S = 0.05  # a new endpoint shows 0 until its first scrape
+COUNTED_EVERY_S = 5.0  # the count of ready endpoints: too rarely to verify anything by it
 
 
 class Generation(Enum):
@@ -69,6 +70,7 @@ class Picker:
     generation: Generation = Generation.BOTH
     members: dict[str, tuple[list[str], str, float]] = field(default_factory=dict)  # pod: endpoints, role, since
     queues: dict[str, float] = field(default_factory=dict)  # by pod: as its engine reports
+    counted: tuple[float, int] = (float("-inf"), 0)  # when the endpoints were last counted, and how many there were
 
     def see(self, pod: Json, now: float = 0.0) -> None:
         """Take in a pod as the watch tells it: an immediate reconcile (R2)."""
@@ -98,9 +100,11 @@ class Picker:
             for pod, (found, _, since) in sorted(self.members.items())
             for endpoint in found
         ]
+        if now - self.counted[0] >= COUNTED_EVERY_S:
+            self.counted = (now, len(rows))
         lines = [
             "# TYPE llm_d_epp_ready_endpoints gauge",
-            f'llm_d_epp_ready_endpoints{{name="{self.name}"}} {len(rows)}',
+            f'llm_d_epp_ready_endpoints{{name="{self.name}"}} {self.counted[1]}',
         ]
         for series, label in (
             ("inference_pool_per_pod_queue_size", "model_server_pod"),

@@ -1,12 +1,14 @@
 """Start a server as a child process, wait until it answers, and end it surely."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.servers.guard import guard
 
@@ -31,11 +33,19 @@ def free_port() -> int:
 class Server:
     """A child process that can be started again with the same arguments."""
 
-    def __init__(self, command: Sequence[str | Path], *, log: Path, ready: Callable[[], bool]) -> None:
-        """Take the command line, a file that its output is appended to, and a probe for readiness."""
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        ready: Callable[[], bool],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Take the command line, a file that its output is appended to, a probe for readiness, and more environment."""
         self._command = [str(part) for part in command]
         self._log = log
         self._ready = ready
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +62,8 @@ class Server:
         if self.running:
             return
         with self._log.open("ab") as output:
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+            environment = {**os.environ, **self._environment}
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=environment)
         guard().watch(self._process.pid)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._ready():

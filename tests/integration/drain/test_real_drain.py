@@ -1,65 +1,19 @@
 """Drains on a real API server and controller manager, with emulated pickers and engines through which requests flow."""
 
 import asyncio
-import contextlib
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from autoscaler.domain.membership import ACTIVE_PORTS, DRAIN_STARTED, NOTES
+from autoscaler.domain.membership import ACTIVE_PORTS, DRAIN_STARTED
 from tests.emulator import live
-from tests.emulator.live import Cluster
-from tests.integration.kube import stage
+from tests.integration.drain.scene import PATIENCE_S, cluster, noted, pods, requested, until, until_ticked
 from tests.servers.control_plane import ControlPlane
 
-PATIENCE_S = 180.0  # the machine may be busy
-
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kubelet")]
-
-
-def pods(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = plane.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
-    return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
-
-
-def collection(namespace: str, kind: str = "Deployment") -> str:
-    return f"/apis/apps/v1/namespaces/{namespace}/{kind.lower()}s"
-
-
-def requested(plane: ControlPlane, namespace: str, kind: str = "Deployment") -> dict[str, int]:
-    items = plane.request("GET", collection(namespace, kind))["items"]
-    return {item["metadata"]["name"]: item["spec"]["replicas"] for item in items}
-
-
-def noted(pod: dict[str, Any]) -> bool:
-    return bool(set(NOTES) & (pod["metadata"].get("annotations") or {}).keys())
-
-
-async def until(holds: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come within {within_s:g} s"
-        await asyncio.sleep(0.1)
-
-
-@contextlib.asynccontextmanager
-async def cluster(
-    plane: ControlPlane, namespace: str, state: Path, *, start: int = 3, kind: str = "Deployment"
-) -> AsyncIterator[Cluster]:
-    for role in live.ROLES:
-        plane.request("POST", collection(namespace, kind), live.workload(role.value, start))
-    async with stage.session(plane.kubeconfig()) as session:
-        made = Cluster(session, namespace, state, seed=1)
-        made.targets = {role.value: start for role in live.ROLES}
-        async with made.running():
-            await until(lambda: all(len(p.members) == 2 * start for p in made.pickers), "the pickers' members")
-            await until(state.exists, "the state")
-            yield made
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
@@ -141,14 +95,6 @@ def test_a_drain_goes_on_after_the_api_server_was_away_and_nothing_is_lost(
             assert world.traffic.lost == []
 
     asyncio.run(play())
-
-
-async def until_ticked(running: live.Controller, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        await running.tick()
-        await asyncio.sleep(live.TICK_S)
 
 
 def test_controllers_that_are_killed_in_the_middle_leave_nothing_dark_and_lose_nothing(

@@ -13,37 +13,12 @@ from autoscaler.domain.signal import GapReason
 from autoscaler.domain.units import Instant
 from tests.integration.kube import stage
 from tests.servers.control_plane import CONTROLLER_AUTO, ApiError, ControlPlane, eventually
+from tests.servers.groups import CRD, GROUP
 
-GROUP = "leaderworkerset.x-k8s.io"
 LWS = (f"{GROUP}/v1", "LeaderWorkerSet")
 LWS_PATH = f"/apis/{GROUP}/v1/namespaces/{{namespace}}/leaderworkersets"
 STATEFUL = "/apis/apps/v1/namespaces/{namespace}/statefulsets"
 INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
-
-CRD: dict[str, Any] = {
-    "metadata": {"name": f"leaderworkersets.{GROUP}"},
-    "spec": {
-        "group": GROUP,
-        "scope": "Namespaced",
-        "names": {"plural": "leaderworkersets", "singular": "leaderworkerset", "kind": "LeaderWorkerSet"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-                "subresources": {
-                    "status": {},
-                    "scale": {
-                        "specReplicasPath": ".spec.replicas",
-                        "statusReplicasPath": ".status.replicas",
-                        "labelSelectorPath": ".status.hpaPodSelector",
-                    },
-                },
-            }
-        ],
-    },
-}
 
 
 @pytest.fixture

@@ -42,6 +42,50 @@ def test_membership_as_observed(seen: dict[str, Any], *, member: bool) -> None:
     assert bool(endpoints(seen, POOL)) is member
 
 
+def test_every_member_has_a_series_of_the_new_name_and_of_its_legacy_twin() -> None:
+    picker = Picker(POOL, name="p")
+    for name in "abc":
+        picker.see(pod(name))
+    lines = picker.page(10.0).splitlines()
+    for name in "abc":
+        assert f'llm_d_epp_per_endpoint_queue_size{{model_server_endpoint="{name}-rank-0",name="p"}} 0' in lines
+        assert f'inference_pool_per_pod_queue_size{{model_server_pod="{name}-rank-0",name="p"}} 0' in lines
+
+
+def test_the_count_of_endpoints_is_refreshed_too_rarely_to_verify_anything() -> None:
+    picker = Picker(POOL, name="p")
+    picker.see(pod())
+    shown = 'llm_d_epp_ready_endpoints{name="p"} 1'
+    assert shown in picker.page(10.0)
+    picker.see(pod(new="", legacy=""))
+    assert shown in picker.page(14.9), "the endpoint's own series has gone at once"
+    assert "per_endpoint" not in picker.page(14.9)
+    assert shown not in picker.page(15.0)
+
+
+def test_readiness_takes_out_and_brings_back_but_not_a_pod_that_is_being_deleted() -> None:
+    picker = Picker(POOL)
+    for seen, member in ((pod(), True), (pod(ready="False"), False), (pod(), True), (pod(deleted=True), False)):
+        picker.see(seen)
+        assert ("a" in picker.members) is member
+
+
+def test_picks_follow_the_watch() -> None:
+    world = World(1, Rules(requests_per_second=1e-9))
+    name = next(name for name in world.api.pods if name.startswith("decode"))
+
+    def picked() -> bool:
+        return any(name in picker.pick(world.chance) for picker in world.pickers for _ in range(100))
+
+    assert picked()
+    for value, member in (("", False), (None, True)):
+        world.api.annotate(name, {NEW_KEY: value, LEGACY_KEY: value}, ("somebody", "Update"))
+        assert picked() is not member, "not seen yet"
+        world.env.run(world.env.now + 0.03)
+        assert picked() is member
+    world.close()
+
+
 def test_generations_honour_their_keys() -> None:
     new_only, legacy_only = pod(new=""), pod(legacy="")
     assert endpoints(new_only, POOL, Generation.LEGACY)
