@@ -1,0 +1,65 @@
+"""A Decider whose forecast says the opposite: what is coming is as far below the present as it was expected above."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from autoscaler.decider import Decider
+from autoscaler.domain.demand import Demand, ProfileDemand, Quantiles, RateForecast
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.signal import Missing
+from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast.calendar import LoadEvent
+from autoscaler.forecast.room import LoadForecaster
+from autoscaler.performance.prior import Prior
+
+FARTHEST = 10.0
+"""Neither more nor less than the present by a larger factor."""
+
+
+class Opposite(LoadForecaster):
+    """Learns as the forecaster does, and says the mirror image about the present level, in ratios."""
+
+    def demand(
+        self,
+        at: Instant,
+        horizons: Sequence[Seconds],
+        hold: Seconds,
+        events: Mapping[str, Sequence[LoadEvent]] = MappingProxyType({}),
+    ) -> Demand:
+        """Return the mirrored demand of every profile."""
+        found = super().demand(at, horizons, hold, events)
+        return {name: known if isinstance(known, Missing) else _mirrored(known) for name, known in found.items()}
+
+
+def _mirrored(demand: ProfileDemand) -> ProfileDemand:
+    return replace(
+        demand,
+        requests_per_second=_rates(demand.requests_per_second),
+        uncached_prompt_tokens_per_second=_rates(demand.uncached_prompt_tokens_per_second),
+        output_tokens_per_second=_rates(demand.output_tokens_per_second),
+    )
+
+
+def _rates(rates: Mapping[Seconds, RateForecast]) -> Mapping[Seconds, RateForecast]:
+    def opposite(rate: RateForecast) -> RateForecast:
+        mean = mirrored(rate.mean, rate.now)
+        highest = mirrored(rate.maximum, rate.now)
+        levels = tuple(max(level, mean.at(p)) for p, level in zip(highest.probabilities, highest.levels, strict=True))
+        return replace(rate, mean=mean, maximum=Quantiles(highest.probabilities, levels))
+
+    return {horizon: opposite(rate) for horizon, rate in rates.items()}
+
+
+def mirrored(quantiles: Quantiles, now: float) -> Quantiles:
+    """Return quantiles of ``now^2 / level``: what was likely above the present is as likely below it."""
+    pairs = zip(reversed(quantiles.probabilities), reversed(quantiles.levels), strict=True)
+    turned = [(1.0 - p, now * min(FARTHEST, max(1.0 / FARTHEST, now / max(level, 1e-12)))) for p, level in pairs]
+    return Quantiles(tuple(p for p, _ in turned), tuple(level for _, level in turned))
+
+
+def opposed(policy: SLOPolicy, priors: Mapping[str, Prior], period: Seconds) -> Decider:
+    """Return the Decider of a policy that is told the opposite of its forecast."""
+    decider = Decider([policy], {policy.key: priors}, period=period)
+    decider._models[policy.key].forecaster = Opposite()  # noqa: SLF001 - the product has no switch, and needs none
+    return decider
