@@ -5,9 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from autoscaler.decider import Decider
-from autoscaler.domain.demand import Demand, ProfileDemand, Quantiles, RateForecast
+from autoscaler.domain.demand import Demand, Quantiles, RateForecast, changed
 from autoscaler.domain.policy import SLOPolicy
-from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.room import LoadForecaster
@@ -28,27 +27,13 @@ class Opposite(LoadForecaster):
         events: Mapping[str, Sequence[LoadEvent]] = MappingProxyType({}),
     ) -> Demand:
         """Return the mirrored demand of every profile."""
-        found = super().demand(at, horizons, hold, events)
-        return {name: known if isinstance(known, Missing) else _mirrored(known) for name, known in found.items()}
+        return changed(super().demand(at, horizons, hold, events), _opposite)
 
 
-def _mirrored(demand: ProfileDemand) -> ProfileDemand:
-    return replace(
-        demand,
-        requests_per_second=_rates(demand.requests_per_second),
-        uncached_prompt_tokens_per_second=_rates(demand.uncached_prompt_tokens_per_second),
-        output_tokens_per_second=_rates(demand.output_tokens_per_second),
-    )
-
-
-def _rates(rates: Mapping[Seconds, RateForecast]) -> Mapping[Seconds, RateForecast]:
-    def opposite(rate: RateForecast) -> RateForecast:
-        mean = mirrored(rate.mean, rate.now)
-        highest = mirrored(rate.maximum, rate.now)
-        levels = tuple(max(level, mean.at(p)) for p, level in zip(highest.probabilities, highest.levels, strict=True))
-        return replace(rate, mean=mean, maximum=Quantiles(highest.probabilities, levels))
-
-    return {horizon: opposite(rate) for horizon, rate in rates.items()}
+def _opposite(rate: RateForecast) -> RateForecast:
+    mean, highest = mirrored(rate.mean, rate.now), mirrored(rate.maximum, rate.now)
+    levels = tuple(max(level, mean.at(p)) for p, level in zip(highest.probabilities, highest.levels, strict=True))
+    return replace(rate, mean=mean, maximum=Quantiles(highest.probabilities, levels))
 
 
 def mirrored(quantiles: Quantiles, now: float) -> Quantiles:

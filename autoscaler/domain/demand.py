@@ -1,7 +1,7 @@
 """What the plan has to serve: the forecast of each profile's load, handed from forecast to plan."""
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from autoscaler.domain.observation import Moments
@@ -56,18 +56,26 @@ Demand = Mapping[str, Signal[ProfileDemand]]
 
 def unchanging(demand: Demand) -> Demand:
     """Return a demand that stays at the present level of each rate, for certain."""
-    return {name: known if isinstance(known, Missing) else _unchanging(known) for name, known in demand.items()}
+
+    def certain(rate: RateForecast) -> RateForecast:
+        level = Quantiles((0.5,), (rate.now,))
+        return replace(rate, mean=level, maximum=level)
+
+    return changed(demand, certain)
 
 
-def _unchanging(demand: ProfileDemand) -> ProfileDemand:
-    return replace(
-        demand,
-        requests_per_second=_level(demand.requests_per_second),
-        uncached_prompt_tokens_per_second=_level(demand.uncached_prompt_tokens_per_second),
-        output_tokens_per_second=_level(demand.output_tokens_per_second),
-    )
+def changed(demand: Demand, change: Callable[[RateForecast], RateForecast]) -> Demand:
+    """Return a demand with every forecast of a rate changed."""
 
+    def rates(known: Mapping[Seconds, RateForecast]) -> Mapping[Seconds, RateForecast]:
+        return {horizon: change(rate) for horizon, rate in known.items()}
 
-def _level(rates: Mapping[Seconds, RateForecast]) -> Mapping[Seconds, RateForecast]:
-    certain = {horizon: Quantiles((0.5,), (rate.now,)) for horizon, rate in rates.items()}
-    return {h: replace(rate, mean=certain[h], maximum=certain[h]) for h, rate in rates.items()}
+    def profile(known: ProfileDemand) -> ProfileDemand:
+        return replace(
+            known,
+            requests_per_second=rates(known.requests_per_second),
+            uncached_prompt_tokens_per_second=rates(known.uncached_prompt_tokens_per_second),
+            output_tokens_per_second=rates(known.output_tokens_per_second),
+        )
+
+    return {name: known if isinstance(known, Missing) else profile(known) for name, known in demand.items()}
