@@ -21,6 +21,9 @@ from autoscaler.plan.unified import UnifiedStage
 
 FloatArray = NDArray[np.float64]
 
+PRESENT, COMING, HIGHEST, CLEARING = range(4)
+"""Places of the prospects that a need is sized for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -49,19 +52,14 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin))
     later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin))
     queued = _backlog(situation, variant.role, stage, classes, soon, known)
+    prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]
     most = 2 * max(1, variant.max_replicas)
-
-    def need(levels: Levels) -> Requirement:
-        return sizing.requirement(
-            stage, classes, levels, goals, most, allowed=variant.max_replicas, reserve=min(1.0, margin)
-        )
-
-    present, coming = need(soon), need(later)
-    if queued > 0:
-        clearing = need(later.with_flow(queued))
-        coming = replace(clearing, code=Code.BACKLOG) if clearing.replicas > coming.replicas else coming
-    wanted = coming if coming.replicas > present.replicas else present
-    return Need(lower=present.replicas, wanted=wanted, upper=max(wanted.replicas, need(later.highest()).replicas))
+    sizes = sizing.Sizes(stage, classes, prospects, goals, most, reserve=min(1.0, margin))
+    decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
+    clears = queued > 0 and sizes.replicas(CLEARING) > sizes.replicas(decisive)
+    wanted = sizes.requirement(CLEARING if clears else decisive, variant.max_replicas)
+    wanted = replace(wanted, code=Code.BACKLOG) if clears else wanted
+    return Need(lower=sizes.replicas(PRESENT), wanted=wanted, upper=max(wanted.replicas, sizes.replicas(HIGHEST)))
 
 
 def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass], window: Seconds) -> Stage:

@@ -1,6 +1,6 @@
 """The fewest replicas of one variant that keep every class inside its SLO, given how much load may come."""
 
-import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -53,40 +53,80 @@ def requirement(
         reserve: share, in [0, 1], of the distance from what the median load keeps busy that experience has shown to
             be needed (``risk``).
     """
-    load = levels.expected_tokens_per_s
-    if not load.any():
-        return Requirement(0, Code.NO_LOAD, "", {})
-    loaded = stage.under(levels.tokens_per_s)
+    return Sizes(stage, classes, [levels], goals, most, reserve=reserve).requirement(0, allowed)
 
-    @functools.cache
-    def expected(count: int) -> FloatArray:
-        return np.asarray(levels.weights @ loaded.attainment(count))
 
-    within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
-    least = min(most, max(1, math.floor(loaded.busy_replicas[0])))
-    replicas = _smallest(lambda count: bool(np.all(expected(count) >= within)), least, most)
-    busy = float(loaded.busy_replicas[0])
-    replicas = max(1, math.ceil(busy + reserve * (replicas - busy) - 1e-9))
-    one_less = expected(max(1, replicas - 1))
-    tightest = int(np.argmin(one_less - within))  # whom one less would hurt first
-    code = stage.binding(load)
-    evidence: Evidence = {
-        "profile": classes[tightest].profile.name,
-        "limit_s": _limit_s(code, classes[tightest]),
-        "horizon_s": float(levels.horizon),
-        "tokens_per_s": float(load.sum()),
-        "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
-        "busy_replicas": float(levels.weights @ loaded.busy_replicas),
-        "attainment": float(expected(replicas)[tightest]),
-        "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
-        "goal": float(goals[tightest]),
-        "replicas_alone": replicas,
-        "reserve": reserve,
-    }
-    short: Evidence = {}
-    if allowed and replicas > allowed:
-        short = _missed(code, classes, within, allowed, expected(allowed) - within)
-    return Requirement(replicas, code, classes[tightest].profile.name, evidence, short)
+class Sizes:
+    """Several prospects of one stage, sized together: what a count of replicas does under all of them is found once."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        classes: Sequence[TrafficClass],
+        prospects: Sequence[Levels],
+        goals: FloatArray,
+        most: int,
+        *,
+        reserve: float = 1.0,
+    ) -> None:
+        """Take what ``requirement`` takes, with several ``levels``."""
+        self._stage, self._classes, self._prospects = stage, classes, prospects
+        self._goals, self._most, self._reserve = goals, most, reserve
+        ends = [0, *itertools.accumulate(len(levels.weights) for levels in prospects)]
+        self._rows = [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._loaded = stage.under(np.concatenate([levels.tokens_per_s for levels in prospects]))
+        self._busy = self._loaded.busy_replicas
+        self._within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
+        self._attained: dict[int, FloatArray] = {}
+        self._replicas: dict[int, int] = {}
+
+    def replicas(self, place: int) -> int:
+        """Return the fewest replicas for the prospect at a place."""
+        if place not in self._replicas:
+            self._replicas[place] = self._fewest(place)
+        return self._replicas[place]
+
+    def _fewest(self, place: int) -> int:
+        if not self._prospects[place].tokens_per_s.any():
+            return 0
+        busy = float(self._busy[self._rows[place]][0])
+        least = min(self._most, max(1, math.floor(busy)))
+        enough = _smallest(lambda count: bool((self._expected(place, count) >= self._within).all()), least, self._most)
+        return max(1, math.ceil(busy + self._reserve * (enough - busy) - 1e-9))
+
+    def _expected(self, place: int, count: int) -> FloatArray:
+        """Return the share of each class's requests inside the limit, on average over a prospect's levels."""
+        if count not in self._attained:
+            self._attained[count] = self._loaded.attainment(count)
+        return np.asarray(self._prospects[place].weights @ self._attained[count][self._rows[place]])
+
+    def requirement(self, place: int, allowed: int | None = None) -> Requirement:
+        """Return the same with what decides it."""
+        replicas, levels = self.replicas(place), self._prospects[place]
+        if replicas == 0:
+            return Requirement(0, Code.NO_LOAD, "", {})
+        load = levels.expected_tokens_per_s
+        one_less = self._expected(place, max(1, replicas - 1))
+        tightest = int(np.argmin(one_less - self._within))  # whom one less would hurt first
+        code, profile = self._stage.binding(load), self._classes[tightest].profile.name
+        evidence: Evidence = {
+            "profile": profile,
+            "limit_s": _limit_s(code, self._classes[tightest]),
+            "horizon_s": float(levels.horizon),
+            "tokens_per_s": float(load.sum()),
+            "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
+            "busy_replicas": float(levels.weights @ self._busy[self._rows[place]]),
+            "attainment": float(self._expected(place, replicas)[tightest]),
+            "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
+            "goal": float(self._goals[tightest]),
+            "replicas_alone": replicas,
+            "reserve": self._reserve,
+        }
+        short: Evidence = {}
+        if allowed and replicas > allowed:
+            excess = self._expected(place, allowed) - self._within
+            short = _missed(code, self._classes, self._within, allowed, excess)
+        return Requirement(replicas, code, profile, evidence, short)
 
 
 def _missed(
