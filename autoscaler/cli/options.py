@@ -74,6 +74,10 @@ LeaseOption: TypeAlias = Annotated[
     str, typer.Option("--lease", help="Lease of the leader: NAMESPACE/NAME, none, or auto (one, in a cluster).")
 ]
 
+ShardOption: TypeAlias = Annotated[
+    str, typer.Option("--shard", help="I/N: decide only for the I-th of N parts of the namespaces.")
+]
+
 LATEST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC).timestamp()
 
 

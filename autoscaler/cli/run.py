@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler import telemetry
 from autoscaler.act.dry_run import DryRunActuator
-from autoscaler.cli import actuation, options, wiring
+from autoscaler.cli import actuation, options, shards, wiring
 from autoscaler.cli.lessons import Learning
 from autoscaler.cli.roster import Follower, Roster
 from autoscaler.cli.server import serving
+from autoscaler.cli.shards import Shard
 from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller
 from autoscaler.decider import Decider
 from autoscaler.domain.policy import SLOPolicy
@@ -73,6 +74,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     endpoints_port: options.EndpointsPortOption = 8000,
     actuation_by: options.ActuationOption = "scale",
     lease: options.LeaseOption = "auto",
+    shard: options.ShardOption = "1/1",
     token_file: options.TokenFileOption = None,
     user: options.UserOption = "",
     password_file: options.PasswordFileOption = None,
@@ -85,10 +87,11 @@ def run(  # noqa: PLR0913 - each is an option of the command
     telemetry.configure(log_level, as_json=log_format == "json")
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
     loop = Loop(period=options.positive(period, "--period"), history=options.duration(history, "--history"))
+    mine = shards.parsed(shard)
     policies = wiring.policies(policy or [])
     wiring.priors(policies)  # files that cannot be used are told before anything starts
     service = _Service(
-        chosen=_Chosen(policies, namespace),
+        chosen=_Chosen(policies, namespace, mine),
         connection=connection,
         login=Login(kubeconfig=None if kubeconfig is None else str(kubeconfig)),
         loop=loop,
@@ -101,7 +104,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
                 picker_token_file=picker_token_file,
                 endpoints_port=endpoints_port,
                 by_metric=actuation_by == "metric",
-                lease=actuation.lease(lease),
+                lease=mine.lease(actuation.lease(lease)),
             ),
         ),
     )
@@ -110,10 +113,14 @@ def run(  # noqa: PLR0913 - each is an option of the command
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Whom to decide for: these policies, or without any those that resources in a namespace (in all) say."""
+    """Whom to decide for: these policies, or without any those that resources in a namespace (in all) say.
+
+    Of either, what is in the shard.
+    """
 
     policies: tuple[SLOPolicy, ...]
     namespace: str
+    shard: Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,7 @@ class _Service:
         self._acting = edges.acting
         self._policies = chosen.policies
         self._namespace = chosen.namespace
+        self._shard = chosen.shard
         self._connection = connection
         self._login = login
         self._loop = loop
@@ -193,7 +201,7 @@ class _Service:
             )
             await parts.roster.begin(self._clock.now())
             ending.by(controller.stop)
-            log.info("started", port=port)
+            log.info("started", port=port, shard=str(self._shard))
             await controller.run(self._loop.period, lambda: self._loop.jitter * jitter.random())
 
     async def _watch(self, stack: AsyncExitStack, session: KubeSession) -> PolicyWatch | None:
@@ -208,7 +216,7 @@ class _Service:
 
     async def _parts(self, stack: AsyncExitStack, session: KubeSession, watch: PolicyWatch | None) -> _Parts:
         """Make everything for no policies yet; the roster tells each part of those that there are."""
-        current = watch.current if watch is not None else lambda: Policies(self._policies)
+        current = self._current(watch)
         windows = (await self._metrics(current().usable)).windows
         fleet = KubeFleet(session, ())
         await fleet.start()
@@ -247,6 +255,20 @@ class _Service:
         )
         return _Parts(roster, WithMembership(roster, pickers, writers), learning, by_mode, Every(publishers))
 
+    def _current(self, watch: PolicyWatch | None) -> Callable[[], Policies]:
+        """Return who says what the policies of this shard are."""
+
+        told: set[str] = set()
+
+        def current() -> Policies:
+            judged = Policies(self._policies) if watch is None else watch.current()
+            for budget in set(self._shard.torn(judged.usable)) - told:
+                log.warning("budget_torn", budget=budget, shard=str(self._shard))
+                told.add(budget)
+            return self._shard.part(judged)
+
+        return current
+
     async def _metrics(self, policies: Sequence[SLOPolicy]) -> PrometheusSource:
         """Return the source of metrics; a Prometheus that is away now may come back."""
         now, usual = self._clock.now(), Windows().fast
@@ -258,7 +280,7 @@ class _Service:
 
     def _publishers(self, stack: AsyncExitStack) -> tuple[list[Publish], list[Follower]]:
         """Return who publishes ticks, and those of them that have to know the policies."""
-        own = OwnMetrics(self._registry)
+        own = OwnMetrics(self._registry, shard=str(self._shard))
         publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish, self._board.publish]
         follows: list[Follower] = [_unaware(own.follow), _unaware(self._board.follow)]
         if self._records.decision_log is not None:

@@ -18,9 +18,12 @@ STEP_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 class OwnMetrics:
     """Holds the collectors; gauges tell of the last tick alone, targets of the policies that are decided for."""
 
-    def __init__(self, registry: CollectorRegistry, policies: Sequence[SLOPolicy] = ()) -> None:
-        """Register the collectors, for whichever policies will be decided for."""
+    def __init__(self, registry: CollectorRegistry, policies: Sequence[SLOPolicy] = (), *, shard: str = "1/1") -> None:
+        """Register the collectors, for whichever policies will be decided for by this of several controllers."""
         gauge = _gauges(registry)
+        gauge("shard_info", "1; the label tells which part of the namespaces is decided for.", ("shard",)).labels(
+            shard
+        ).set(1)
         self._wanted = gauge("wanted_replicas", "Replicas the plan asks for.", VARIANT)
         self._uncapped = gauge("uncapped_replicas", "Replicas before bounds, budget and damping.", VARIANT)
         self._requested = gauge("requested_replicas", "Replicas that the scale target's spec asks for.", VARIANT)
