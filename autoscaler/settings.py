@@ -42,3 +42,5 @@ class Records:
     """Where decisions are written down."""
 
     decision_log: Path | None = None
+    file_bytes: int = 64 * 2**20  # of the decision log, then it is rotated
+    files: int = 2  # that are kept, the one that is written to included

@@ -43,6 +43,7 @@ class Tick:
 
     seconds: dict[str, float]
     resident_mb: float
+    processor_s: float = 0.0  # of the whole process so far
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def _ticks(controller: subprocess.Popen[str], wanted: int) -> Iterator[Tick]:
                 print(f"  {str(event)[:300]}", file=sys.stderr)
             told.add(event["event"])
             continue
-        yield Tick(event["seconds"], _resident_mb(controller.pid))
+        yield Tick(event["seconds"], _resident_mb(controller.pid), _processor_s(controller.pid))
         seen += 1
         if seen == wanted:
             return
@@ -117,6 +118,11 @@ def _ticks(controller: subprocess.Popen[str], wanted: int) -> Iterator[Tick]:
 def _resident_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def slope_mb(ticks: Sequence[Tick]) -> float:
@@ -141,6 +147,7 @@ def rows(estate: Estate, ticks: Sequence[Tick]) -> list[Row]:
         Row("ticks", len(ticks), "", f"{TARGET_TICKS}"),
         Row("tick", median(whole), "s", f"<= {TARGET_S:g}", met=median(whole) <= TARGET_S),
         Row("tick-longest", max(whole), "s"),
+        Row("processor-time-of-a-tick", (ticks[-1].processor_s - ticks[0].processor_s) / max(1, len(later)), "s"),
         *(Row(f"tick-{step}", median(tick.seconds.get(step, 0.0) for tick in later), "s") for step in STEPS),
         Row("memory-highest", highest, "MB", f"< {TARGET_MB:g}", met=highest < TARGET_MB),
         Row("memory-slope", slope, "MB/tick"),

@@ -50,6 +50,12 @@ HistoryOption: TypeAlias = Annotated[
 DecisionLogOption: TypeAlias = Annotated[
     Path | None, typer.Option("--decision-log", help="Write each tick to this file as a JSON line.")
 ]
+DecisionLogSizeOption: TypeAlias = Annotated[
+    int, typer.Option("--decision-log-size", min=1, max=65536, help="MiB after which the decision log is rotated.")
+]
+DecisionLogFilesOption: TypeAlias = Annotated[
+    int, typer.Option("--decision-log-files", min=1, max=1000, help="Files of the decision log that are kept.")
+]
 ListenOption: TypeAlias = Annotated[str, typer.Option("--listen", help="Address of /metrics, /healthz, /readyz.")]
 ListenTokenOption: TypeAlias = Annotated[
     Path | None,

@@ -65,6 +65,8 @@ def run(  # noqa: PLR0913 - each is an option of the command
     history: options.HistoryOption = "6h",
     window: options.WindowOption = None,
     decision_log: options.DecisionLogOption = None,
+    decision_log_size: options.DecisionLogSizeOption = 64,
+    decision_log_files: options.DecisionLogFilesOption = 2,
     listen: options.ListenOption = "0.0.0.0:9095",
     listen_token_file: options.ListenTokenOption = None,
     log_level: options.LogLevelOption = "info",
@@ -98,7 +100,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         window=options.window(window),
         edges=_Edges(
             server=options.server(listen, listen_token_file),
-            records=Records(decision_log),
+            records=Records(decision_log, decision_log_size * 2**20, decision_log_files),
             acting=Acting(
                 pickers=tuple(picker or ()),
                 picker_token_file=picker_token_file,
@@ -284,7 +286,7 @@ class _Service:
         publishes: list[Publish] = [self._health.publish, own.publish, EventLog().publish, self._board.publish]
         follows: list[Follower] = [_unaware(own.follow), _unaware(self._board.follow)]
         if self._records.decision_log is not None:
-            decision_log = _opened(self._records.decision_log, self._policies)
+            decision_log = _opened(self._records.decision_log, self._records, self._policies)
             stack.callback(decision_log.close)
             publishes.append(decision_log.publish)
             follows.append(_unaware(decision_log.govern))
@@ -303,14 +305,14 @@ def _unaware(follow: Callable[[Sequence[SLOPolicy]], None]) -> Follower:
     return lambda policies, _: follow(policies)
 
 
-def _opened(path: Path, policies: Sequence[SLOPolicy]) -> DecisionLog:
+def _opened(path: Path, records: Records, policies: Sequence[SLOPolicy]) -> DecisionLog:
     """Return the decision log.
 
     Raises:
         InputError: the file cannot be written.
     """
     try:
-        return DecisionLog(path, policies)
+        return DecisionLog(path, policies, max_bytes=records.file_bytes, keep=records.files - 1)
     except OSError as error:
         msg = f"--decision-log: {path}: {error.strerror}; name a file that can be written"
         raise InputError(msg) from error

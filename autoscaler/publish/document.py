@@ -1,6 +1,7 @@
 """Turns a tick into plain data with stable keys: the decision log, ``recommend --output json``, the status page."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,8 +18,31 @@ from autoscaler.domain.signal import Gap, Missing
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
-def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of value
+def plain(value: object) -> Json:
     """Return any domain value as plain JSON data; what JSON has no number for becomes a string."""
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value  # type: ignore[return-value] # by its type
+    if kind is float:
+        return value if math.isfinite(value) else str(value)  # type: ignore[arg-type,return-value] # by its type
+    names = _fields(kind)  # type: ignore[arg-type] # types can be hashed
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
+    return _plain(value)
+
+
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """Return the names of a data class' fields; None for another type. Looked up once: a log line has a million."""
+    if kind is Missing or not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of value
     match value:
         case None | bool() | str() if not isinstance(value, Enum):
             return value
@@ -36,8 +60,6 @@ def plain(value: object) -> Json:  # noqa: PLR0911 - one return per kind of valu
             return [plain(item) for item in sorted(value, key=str)]
         case Sequence():
             return [plain(item) for item in value]
-        case _ if dataclasses.is_dataclass(value):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         case _:
             msg = f"no plain form for {type(value).__name__}"
             raise TypeError(msg)
