@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import Plan
@@ -16,6 +17,15 @@ from autoscaler.ports import Actuator, Clock, Observer, Publisher
 T = TypeVar("T")
 
 UNREADY_AFTER_PERIODS = 3
+
+
+Span: TypeAlias = Callable[[str], AbstractContextManager[None]]
+"""Opens a span of a trace around what is done inside; an error that leaves it is the span's."""
+
+
+def no_span(_: str) -> AbstractContextManager[None]:
+    """Trace nothing."""
+    return contextlib.nullcontext()
 
 
 class Decides(Protocol):
@@ -38,8 +48,12 @@ class Controller:
         actuator: Actuator,
         publisher: Publisher,
         deadline: Seconds = Seconds(10.0),
+        span: Span = no_span,
     ) -> None:
-        """Join ports and core. ``deadline``: the longest that observing, acting or publishing may take."""
+        """Join ports and core.
+
+        ``deadline``: the longest that observing, acting or publishing may take; ``span``: traces a tick and its steps.
+        """
         self._clock = clock
         self._observer = observer
         self._decider = decider
@@ -47,7 +61,8 @@ class Controller:
         self._publisher = publisher
         self._deadline = deadline
         self._stopping = asyncio.Event()
-        self._published = _Steps(clock)
+        self._span = span
+        self._published = _Steps(clock, span)
 
     async def tick(self) -> TickRecord:
         """Go once through the loop.
@@ -55,7 +70,11 @@ class Controller:
         Returns:
             The record as published. How its publication went is known only afterwards: the next record tells it.
         """
-        steps = _Steps(self._clock, before=self._published)
+        with self._span("tick"):
+            return await self._tick()
+
+    async def _tick(self) -> TickRecord:
+        steps = _Steps(self._clock, self._span, before=self._published)
         now = self._clock.now()
         observation, plan, outcome = blind(now), Plan(now), Outcome()
         with steps.timed(Step.OBSERVE):
@@ -65,7 +84,7 @@ class Controller:
         with steps.timed(Step.ACT):
             outcome = await self._in_time(self._actuator.apply(plan.actions))
         record = steps.record(observation, plan, outcome)
-        self._published = _Steps(self._clock)
+        self._published = _Steps(self._clock, self._span)
         with self._published.timed(Step.PUBLISH):
             await self._in_time(self._publisher.publish(record))
         return record
@@ -109,8 +128,9 @@ class Controller:
 class _Steps:
     """Times the steps of one tick and remembers which failed, beside what remained to be told from ``before``."""
 
-    def __init__(self, clock: Clock, *, before: "_Steps | None" = None) -> None:
+    def __init__(self, clock: Clock, span: Span, *, before: "_Steps | None" = None) -> None:
         self._clock = clock
+        self._span = span
         self.seconds: dict[Step, Seconds] = dict(before.seconds) if before else {}
         self.failures: list[StepFailure] = list(before.failures) if before else []
 
@@ -118,7 +138,8 @@ class _Steps:
     def timed(self, step: Step) -> Iterator[None]:
         start = self._clock.now()
         try:
-            yield
+            with self._span(step.value):
+                yield
         except Exception as error:  # noqa: BLE001 - the one broad except: whatever goes wrong ends in a hold
             self.failures.append(StepFailure(step, type(error).__name__, str(error) or "took too long"))
         finally:

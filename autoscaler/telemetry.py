@@ -1,10 +1,19 @@
-"""Logs of the process: events with fields, as JSON lines or for a console."""
+"""Logs of the process: events with fields, as JSON lines or for a console; traces of its ticks, where wanted."""
 
+import importlib.metadata
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import structlog
+
+from autoscaler.errors import InputError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _SECRET_NAMES = re.compile(r"token|password|secret|authorization|api_?key|credential", re.IGNORECASE)
 _SECRET_TEXTS = (
@@ -62,3 +71,55 @@ def configure(level: str, *, as_json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+class Traces:
+    """Spans of each tick and its steps, to a collector of OpenTelemetry. Needs the extra ``otel``."""
+
+    def __init__(self, exporter: "SpanExporter") -> None:
+        """Take where finished spans go; they are sent beside the loop, and dropped where the collector is away."""
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra, as below
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        version = importlib.metadata.version("disagg-autoscaler")
+        resource = Resource.create({"service.name": "disagg-autoscaler", "service.version": version})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("autoscaler")
+
+    def span(self, name: str) -> AbstractContextManager[None]:
+        """Open a span inside the one that is open now; an error that leaves it is recorded, with secrets taken out."""
+        return self._opened(name)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[None]:
+        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an extra
+
+        with self._tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+            try:
+                yield
+            except Exception as error:
+                span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {_clean(str(error))}"))
+                raise
+
+    def close(self) -> None:
+        """Send what waits, and stop."""
+        self._provider.shutdown()
+
+
+def traces(endpoint: str) -> Traces:
+    """Return traces that go to an OTLP/HTTP endpoint, such as http://collector:4318/v1/traces.
+
+    Raises:
+        InputError: it is no URL, or the extra is not installed.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        msg = f"--traces: {endpoint!r} is no http(s) URL; write http://HOST:4318/v1/traces"
+        raise InputError(msg)
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
+    except ImportError:
+        msg = "--traces needs the extra [otel]: pip install 'disagg-autoscaler[otel]'"
+        raise InputError(msg) from None
+    return Traces(OTLPSpanExporter(endpoint=endpoint, timeout=5))

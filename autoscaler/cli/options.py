@@ -63,6 +63,9 @@ ListenTokenOption: TypeAlias = Annotated[
 ]
 LogLevelOption: TypeAlias = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogFormatOption: TypeAlias = Annotated[str, typer.Option("--log-format", help="json or console.")]
+TracesOption: TypeAlias = Annotated[
+    str, typer.Option("--traces", help="OTLP/HTTP endpoint for traces of ticks, e.g. http://otel:4318/v1/traces.")
+]
 PickerOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--picker", help="Metrics page of an endpoint picker. Default: found by the InferencePool."),

@@ -20,7 +20,7 @@ from autoscaler.cli.lessons import Learning
 from autoscaler.cli.roster import Follower, Roster
 from autoscaler.cli.server import serving
 from autoscaler.cli.shards import Shard
-from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller
+from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller, Span, no_span
 from autoscaler.decider import Decider
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.units import Seconds
@@ -71,6 +71,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     listen_token_file: options.ListenTokenOption = None,
     log_level: options.LogLevelOption = "info",
     log_format: options.LogFormatOption = "json",
+    traces: options.TracesOption = "",
     picker: options.PickerOption = None,
     picker_token_file: options.PickerTokenFileOption = None,
     endpoints_port: options.EndpointsPortOption = 8000,
@@ -100,6 +101,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         window=options.window(window),
         edges=_Edges(
             server=options.server(listen, listen_token_file),
+            traces=telemetry.traces(traces) if traces else None,
             records=Records(decision_log, decision_log_size * 2**20, decision_log_files),
             acting=Acting(
                 pickers=tuple(picker or ()),
@@ -130,6 +132,7 @@ class _Edges:
     """What is answered, written down, and changed."""
 
     server: Server
+    traces: telemetry.Traces | None
     records: Records
     acting: Acting
 
@@ -167,6 +170,7 @@ class _Service:
         self._loop = loop
         self._window = window
         self._server = edges.server
+        self._traces = edges.traces
         self._records = edges.records
         self._clock = wiring.WallClock()
         self._registry = CollectorRegistry()
@@ -200,11 +204,19 @@ class _Service:
                 actuator=parts.actuator,
                 publisher=parts.publisher,
                 deadline=self._loop.deadline,
+                span=self._spans(stack),
             )
             await parts.roster.begin(self._clock.now())
             ending.by(controller.stop)
             log.info("started", port=port, shard=str(self._shard))
             await controller.run(self._loop.period, lambda: self._loop.jitter * jitter.random())
+
+    def _spans(self, stack: AsyncExitStack) -> Span:
+        """Return what traces ticks, until the stack is left."""
+        if self._traces is None:
+            return no_span
+        stack.callback(self._traces.close)
+        return self._traces.span
 
     async def _watch(self, stack: AsyncExitStack, session: KubeSession) -> PolicyWatch | None:
         """Return the watch on policies in the cluster, complete; None where files say what the policies are."""
@@ -259,7 +271,6 @@ class _Service:
 
     def _current(self, watch: PolicyWatch | None) -> Callable[[], Policies]:
         """Return who says what the policies of this shard are."""
-
         told: set[str] = set()
 
         def current() -> Policies:
