@@ -156,7 +156,7 @@ def engine(
         ("vllm:num_requests_waiting", labels, waiting),
         ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "capacity"}, 0.0 if decode else waiting),
         ("vllm:num_requests_waiting_by_reason", {**labels, "reason": "deferred"}, waiting if decode else 0.0),
-        ("vllm:kv_cache_usage_perc", labels, 0.5),
+        ("vllm:kv_cache_usage_perc", labels, 0.5 if running else 0.0),  # cached blocks without a user count as free
         ("vllm:cache_config_info", {"engine": "0", "num_gpu_blocks": "1000", "block_size": "16"}, 1.0),
         ("vllm:prompt_tokens_total", labels, 1000.0 * count),
         ("vllm:generation_tokens_total", labels, count * (100.0 if decode else 1.0)),

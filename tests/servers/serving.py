@@ -15,8 +15,8 @@ TEXT = "text/plain; version=0.0.4"
 class Serving:
     """A context manager that serves at ``address`` while it is open; ``answer`` gets the path and the body sent."""
 
-    def __init__(self, answer: Callable[[str, bytes], Answer]) -> None:
-        """Take who answers; it is called in a thread for each request."""
+    def __init__(self, answer: Callable[[str, bytes], Answer], listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        """Take who answers, which is called in a thread for each request, and where to listen; port 0 is a free one."""
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -36,9 +36,9 @@ class Serving:
             def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the overridden signature
                 """Keep the tests' output clean."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(listen, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"{listen[0]}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         """Serve."""

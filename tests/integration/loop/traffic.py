@@ -133,7 +133,9 @@ class Discovery:
         return {
             pod["metadata"]["name"]: Role(pod["metadata"]["labels"]["app"])
             for pod in found["items"]
-            if "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") == "Running"
+            if "deletionTimestamp" not in pod["metadata"]
+            and pod["status"].get("phase") == "Running"
+            and pod["metadata"]["labels"]["app"] in set(Role)  # a picker may be among them
         }
 
     def _target(self, name: str) -> Target:
