@@ -2,6 +2,7 @@
 
     make scoreboard                    # the development set: under an hour on two cores; writes docs/scoreboard.md
     make scoreboard ARGS=--quick       # every second load, one start-up time and seed: under eight minutes
+    make scoreboard ARGS=--shared      # with three larger loads, whose traces are in $DISAGG_SHARED/traces
     python -m benchmarks.scoreboard --trace day.csv --policy policy.yaml --startup 60,180 --seeds 3 --json out.json
 
 Traces: .csv, .jsonl or .parquet with arrival_s, input_tokens, output_tokens[, profile][, hash_ids]; --trace and
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     say("--seeds", type=int, help="runs of each cell; seed 0 is the load as it is (3; quick: 1)")
     say("--settings", type=int, help="values of each knob, swept on seed 0 (4; quick: 3, for six policies)")
     say("--only", default="", help="development loads whose name holds this")
+    say("--shared", action="store_true", help="also the larger development loads, from $DISAGG_SHARED/traces")
     say("--quick", action="store_true", help="every second development load, little of everything")
     say("--no-referee", action="store_true", help="leave the referee out")
     say("--workers", type=int, default=2, help="processes")
@@ -84,7 +86,11 @@ def _tracks(wanted: argparse.Namespace) -> tuple[Track, ...]:
     if wanted.policy:
         msg = "--policy: needs --trace; the development set brings its own policies"
         raise InputError(msg)
-    chosen = [track for track in tracks.development() if wanted.only in track.name]
+    known = (*tracks.development(), *(tracks.shared() if wanted.shared else ()))
+    if wanted.shared and not tracks.shared():
+        msg = f"--shared: no traces in {tracks.TRACES}; set DISAGG_SHARED to the folder above them"
+        raise InputError(msg)
+    chosen = [track for track in known if wanted.only in track.name]
     if wanted.quick and not wanted.only:
         chosen = [track for half in Half for track in [t for t in chosen if t.half is half][::2]]
     if not chosen:

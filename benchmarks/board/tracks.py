@@ -6,11 +6,14 @@ groups of their own.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+
+import yaml
 
 from autoscaler.backtest.scene import Scene, scene_of, scene_of_scenario
 from autoscaler.cli import wiring
@@ -21,11 +24,14 @@ from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
 from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.router import Routing
-from autoscaler.simulate.scenario import read_scenario
+from autoscaler.simulate.scenario import build, read_scenario
 from autoscaler.simulate.trace_files import read_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = Path(__file__).resolve().parent / "scenes"
+TRACES = Path(os.environ.get("DISAGG_SHARED", "../shared")) / "traces"
+"""Where the larger development traces are (ServeGen's days of single requests), if they are."""
+
 KNOWN = tuple(
     ROOT / "examples" / "scenarios" / f"{name}.yaml" for name in ("pd-ramp-8192-256", "rag-burst", "wva-bursty")
 )
@@ -49,6 +55,7 @@ class Track:
     half: Half
     file: Path  # a scenario; with ``policy``: a trace
     policy: Path | None = None
+    folder: Path | None = None  # where the scenario's paths begin; None: beside the scenario
     slo: float = 1.0  # limits on TTFT and ITL, times those of the file
     price: float = 1.0  # of the dearest accelerator, times that of the file
 
@@ -64,7 +71,24 @@ def development() -> tuple[Track, ...]:
     """Return the development set, half by half."""
     own = [Track(file.stem, half, file) for half in Half for file in sorted((SCENES / half).glob("*.yaml"))]
     known = [Track(file.stem, Half.CHOOSING, file) for file in KNOWN]
-    return tuple(sorted([*own, *known], key=lambda track: ([*Half].index(track.half), track.name)))
+    return _in_order([*own, *known])
+
+
+def shared() -> tuple[Track, ...]:
+    """Return the larger development loads, whose traces are not in this repository; none where they are not there."""
+    if not TRACES.is_dir():
+        return ()
+    return _in_order(
+        [
+            Track(file.stem, half, file, folder=TRACES)
+            for half in (Half.CHOOSING, Half.CONFIRMING)
+            for file in sorted((SCENES / "shared" / half).glob("*.yaml"))
+        ]
+    )
+
+
+def _in_order(found: Sequence[Track]) -> tuple[Track, ...]:
+    return tuple(sorted(found, key=lambda track: ([*Half].index(track.half), track.name)))
 
 
 def given(traces: Sequence[Path], policies: Sequence[Path]) -> tuple[Track, ...]:
@@ -98,8 +122,15 @@ def scene(track: Track) -> Scene:
         InputError: a file that cannot be used, or a trace with profiles that its policy does not name.
     """
     known = track.policy
-    found = scene_of_scenario(read_scenario(track.file)) if known is None else _scene_of_trace(track.file, known)
+    found = _scene_of_scenario(track) if known is None else _scene_of_trace(track.file, known)
     return found if track.slo == track.price == 1 else replace(found, policy=_changed(found.policy, track))
+
+
+def _scene_of_scenario(track: Track) -> Scene:
+    if track.folder is None:
+        return scene_of_scenario(read_scenario(track.file))
+    document = yaml.safe_load(track.file.read_text(encoding="utf-8"))
+    return scene_of_scenario(build(document, folder=track.folder, source=str(track.file)))
 
 
 def _changed(policy: SLOPolicy, track: Track) -> SLOPolicy:

@@ -1,6 +1,7 @@
 """The scoreboard on two minutes of made load: same input, same rows; what fails is a row; what is kept stays."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks import scoreboard
 from benchmarks.board import tracks
-from benchmarks.board.tracks import ROOT, Half
+from benchmarks.board.tracks import ROOT, Half, Track
 
 POLICY = ROOT / "examples" / "tunnel_hour" / "policy.yaml"
 
@@ -109,3 +110,26 @@ def test_the_development_set_can_be_flown_and_has_two_halves_of_the_same_kinds()
         assert any(scene.settings.prefix_caching for scene in scenes)
         assert any(len(scene.policy.variants) == 6 for scene in scenes)
         assert len({scene.trace.name for scene in scenes}) == len(scenes)
+
+
+def test_a_load_whose_trace_stands_elsewhere_is_read_from_there(tmp_path: Path) -> None:
+    load(tmp_path / "elsewhere.csv", profile="chat")
+    told = (tracks.SCENES / Half.CHOOSING / "azure-chat-32b.yaml").read_text(encoding="utf-8")
+    scenario = tmp_path / "scenarios" / "far.yaml"
+    scenario.parent.mkdir()
+    lines = [line for line in told.splitlines() if not line.startswith("  trace:")]
+    lines.insert(lines.index("load:") + 1, "  trace: {file: elsewhere.csv}")
+    scenario.write_text("\n".join(lines), encoding="utf-8")
+    assert len(tracks.scene(Track("far", Half.CHOOSING, scenario, folder=tmp_path)).trace) == 240
+
+
+def test_other_limits_and_prices_are_other_cells() -> None:
+    track = next(track for track in tracks.development() if track.name == "three-variants-day-8b")
+    changed = replace(track, slo=0.5, price=2.0)
+    usual, other = tracks.scene(track).policy, tracks.scene(changed).policy
+    assert changed.digest != track.digest
+    assert [p.slo.ttft for p in other.profiles] == [p.slo.ttft / 2 for p in usual.profiles]
+    ratios = {
+        v.accelerator: v.cost_per_replica_hour / usual.variant(v.name).cost_per_replica_hour for v in other.variants
+    }
+    assert ratios == {"L40S": 1.0, "A100-SXM-80GB": 1.0, "H200-SXM": 2.0}
