@@ -139,14 +139,18 @@ def _scheduler(policy: SLOPolicy, observed: ModelObservation | None) -> Finding:
         return NOT_OBSERVED
     if not isinstance(observed.membership, Membership):
         return Finding(ConditionStatus.UNKNOWN, ConditionReason.NOT_CONFIRMED, observed.membership.detail)
-    members = observed.membership
-    absent = [pod for pod in _pods(observed, PodState.READY) if not members.lists(pod)]
-    present = [pod for pod in _pods(observed, PodState.DRAINING) if not members.drops(pod)]
-    told = [f"{name} should be listed and is not" for name in absent]
-    told += [f"{name} is withdrawn and still listed" for name in present]
+    told = disagreements(observed, observed.membership)
     if not told:
         return holds(ConditionReason.IN_SYNC)
     return fails(ConditionReason.OUT_OF_SYNC, told[0] + _and_more(len(told) - 1))
+
+
+def disagreements(observed: ModelObservation, members: Membership) -> list[str]:
+    """Return in which pods the pickers' lists differ from what is published, each in words."""
+    absent = [pod for pod in _pods(observed, PodState.READY) if not members.lists(pod)]
+    present = [pod for pod in _pods(observed, PodState.DRAINING) if not members.drops(pod)]
+    told = [f"{name} should be listed and is not" for name in absent]
+    return [*told, *(f"{name} is withdrawn and still listed" for name in present)]
 
 
 def _pods(observed: ModelObservation, state: PodState) -> Iterator[str]:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from autoscaler.domain.membership import Membership
 from autoscaler.domain.observation import Latency, ModelObservation
 from autoscaler.domain.plan import ModelPlan
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.signal import Missing
+from autoscaler.publish.conditions import disagreements
 
 VARIANT = ("policy", "variant", "role")
 PROFILE = ("policy", "profile")
@@ -29,6 +31,9 @@ class OwnMetrics:
         self._requested = gauge("requested_replicas", "Replicas that the scale target's spec asks for.", VARIANT)
         self._ready = gauge("ready_replicas", "Replicas that serve now.", VARIANT)
         self._draining = gauge("draining_replicas", "Replicas withdrawn from the picker.", VARIANT)
+        self._disagreements = gauge(
+            "picker_disagreements", "Pods of which some picker's list is not what is published.", ("policy",)
+        )
         self._requests = gauge("demand_requests_per_second", "Demand the plan was sized for.", PROFILE)
         self._prompt = gauge("demand_uncached_prompt_tokens_per_second", "Prefill demand sized for.", PROFILE)
         self._output = gauge("demand_output_tokens_per_second", "Decode demand sized for.", PROFILE)
@@ -45,7 +50,7 @@ class OwnMetrics:
         )
         self._gauges = (
             *(self._wanted, self._uncapped, self._requested, self._ready, self._draining),
-            *(self._requests, self._prompt, self._output, self._ttft, self._itl, self._gaps),
+            *(self._requests, self._prompt, self._output, self._ttft, self._itl, self._gaps, self._disagreements),
         )
         self.follow(policies)
 
@@ -69,6 +74,7 @@ class OwnMetrics:
         for policy, observed in record.observation.models.items():
             self._fleet(policy, observed)
             self._latencies(policy, observed)
+            self._membership(policy, observed)
 
     def _loop(self, record: TickRecord) -> None:
         well = record.succeeded or record.idle
@@ -102,6 +108,10 @@ class OwnMetrics:
             self._requested.labels(*labels).set(workload.requested)
             self._ready.labels(*labels).set(workload.ready)
             self._draining.labels(*labels).set(workload.draining)
+
+    def _membership(self, policy: str, observed: ModelObservation) -> None:
+        if isinstance(observed.membership, Membership):
+            self._disagreements.labels(policy).set(len(disagreements(observed, observed.membership)))
 
     def _latencies(self, policy: str, observed: ModelObservation) -> None:
         for name, load in observed.loads.items():

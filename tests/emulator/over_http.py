@@ -116,6 +116,8 @@ class PodServer:
                 await self._prefill(number, asked["prompt"])
             else:
                 await self._decode(number, asked, request.headers[PREFILLER])
+        except aiohttp.ClientError as error:  # the other pod has gone
+            return web.Response(status=HTTPStatus.BAD_GATEWAY, text=repr(error))
         finally:
             if number not in self._pinned:
                 self.parts.discard(number)
