@@ -41,6 +41,7 @@ class Code(StrEnum):
     KEPT_AWAKE = "KEPT_AWAKE"
     WOKEN = "WOKEN"
     SPARED = "SPARED"
+    BREACHED = "BREACHED"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -73,6 +74,7 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.KEPT_AWAKE: "the last replica stays until no request has come for {after_s:g} s",
         Code.WOKEN: "from zero: {queued:g} requests wait, {requests_per_s:.3g} come per second",
         Code.SPARED: "{losses} more in the role, so that as many may be lost",
+        Code.BREACHED: "{profile} keeps {limit_s:g} s for {within:.1%} now: {slow} of {ready} replicas are slower",
         Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )

@@ -12,7 +12,7 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, budgets, drain, guardrails, holds, needs, zero
+from autoscaler.plan import alarms, allocation, behavior, breach, budgets, drain, guardrails, holds, needs, zero
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.budgets import Draft
@@ -77,8 +77,9 @@ def _draft(situation: Situation) -> Draft:
 
 
 def _wished(draft: Draft) -> Draft:
-    """Return the draft with what the way to and from zero, schedules and the ratio guard ask for beyond load."""
-    policy, proposals = draft.policy, dict(zero.awake(draft.situation, draft.proposals))
+    """Return the draft with what load alone does not ask for: limits broken now, the way to and from zero, guards."""
+    proposals = breach.answered(draft.situation, draft.proposals)
+    policy, proposals = draft.policy, dict(zero.awake(draft.situation, proposals))
     for variant in policy.variants:
         floor = draft.situation.floors.get(variant.name)
         proposals[variant.name] = guardrails.at_least(floor, variant)(proposals[variant.name])
