@@ -69,15 +69,15 @@ class Lengths:
 class Served:
     """How requests are served, as far as the referee tells: it gives means over all profiles only.
 
-    A gateway counts each request; here the shares inside the limits are estimated from means. Waits have a heavy tail,
-    so that the share beyond a limit falls with the square of limit over mean wait; mean ITLs of requests are taken as
-    normal with a tenth of their mean as deviation.
+    A gateway counts each request; here the shares inside the limits are estimated from the means of each tick: waits as
+    at a server that is busy half of the time (``_late``), mean ITLs of requests as normal with a tenth of their mean as
+    deviation.
     """
 
     slo: Mapping[str, SLO]
     alone_s: Mapping[str, float]  # unloaded TTFT by profile
     mean_alone_s: float  # of the mix
-    mean_wait_s: float | None  # beyond that, over the last minute
+    mean_wait_s: float | None  # beyond that, since the last tick
     mean_itl_s: float | None
     count: float
 
@@ -86,16 +86,20 @@ class Served:
         if self.mean_wait_s is None:
             return Missing(GapReason.NOT_A_NUMBER, at)
         room = max(1e-3, self.slo[profile].ttft - self.alone_s[profile])
-        if (ALONE_ERROR * self.mean_alone_s / room) ** 2 > RESOLVED:
+        if _late(ALONE_ERROR * self.mean_alone_s, room) > RESOLVED:
             return Missing(GapReason.INCONSISTENT, at, "means over all profiles do not tell the misses of this one")
-        late = min(1.0, max(0.0, self.mean_wait_s) / room) ** 2
-        return _latency(self.mean_wait_s, 1.0 - late, self.count)
+        return _latency(self.mean_wait_s, 1.0 - _late(self.mean_wait_s, room), self.count)
 
     def itl(self, profile: str, at: Instant) -> Signal[Latency]:
         """Return the ITL of a profile."""
         if not self.mean_itl_s:
             return Missing(GapReason.NOT_A_NUMBER, at)
         return _latency(self.mean_itl_s, float(ndtr((self.slo[profile].itl / self.mean_itl_s - 1.0) / 0.1)), self.count)
+
+
+def _late(mean_wait_s: float, room_s: float) -> float:
+    """Return the share of prompts that wait longer than ``room_s``: half of them wait, for exponential times."""
+    return 0.5 * math.exp(-0.5 * room_s / mean_wait_s) if mean_wait_s > 0 else 0.0
 
 
 def _latency(mean_s: float, within: float, count: float) -> Latency:
@@ -141,7 +145,6 @@ class RefereePolicy:
         self.kv_tokens = float(scenario.engine["num_gpu_blocks"] * scenario.engine["block_size"])
         self.counts = {name: ProfileCounts() for name in scenario.slo}
         self.hit_rate = 0.0
-        self.waited, self.waiters = 0.0, 0.0  # seconds, requests
         self.mean_alone_s = 0.0
         self.seen: dict[str, Instant] = {}
         self.served: dict[str, Instant] = {}
@@ -209,17 +212,14 @@ class RefereePolicy:
         alone: Mapping[str, float],
         step_s: float,
     ) -> float | None:
-        """Return the mean of TTFT beyond what prompts take alone, over about a minute of completed requests."""
+        """Return the mean of TTFT beyond what prompts take alone, over the requests completed since the last tick."""
         done = {name: counts.get("completed", 0) for name, counts in gateway.items()}
         mix, count = sum(done.values()), traffic["ttft_count"]
-        keep = math.exp(-(traffic["duration_s"] or 0.0) / 60.0)
-        self.waited, self.waiters = self.waited * keep, self.waiters * keep
-        if mix and count:
-            unloaded = sum(alone[name] * n for name, n in done.items()) / mix + step_s
-            self.mean_alone_s += 0.1 * (unloaded - self.mean_alone_s)
-            self.waited += count * (traffic["avg_ttft_ms"] / 1000 - unloaded)
-            self.waiters += count
-        return self.waited / self.waiters if self.waiters > 0 else None
+        if not (mix and count):
+            return None
+        unloaded = sum(alone[name] * n for name, n in done.items()) / mix + step_s
+        self.mean_alone_s += 0.1 * (unloaded - self.mean_alone_s)
+        return float(traffic["avg_ttft_ms"]) / 1000 - unloaded
 
     def _workload(self, snapshot: dict[str, Any], pool: str, at: Instant) -> Workload:
         pods = []
