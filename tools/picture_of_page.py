@@ -1,6 +1,7 @@
 """Writes ``docs/images/status-page.png``: the status page of the recorded run, as Chromium shows it.
 
 The recording lasts six minutes; its ticks are put a quarter of an hour apart, so that the charts show something.
+With ``--report FILE`` the picture is of a report that ``autoscaler backtest --report FILE`` (or `make demo`) wrote.
 """
 
 import argparse
@@ -45,10 +46,14 @@ async def picture(browser: str, path: Path, size: str, extra: tuple[str, ...]) -
         await health.publish(record)
     clock = demo.Replay(Instant(end + 4.0))
     async with serving(Server("127.0.0.1", 0), health, CollectorRegistry(), clock, board) as port:
-        with tempfile.TemporaryDirectory() as profile:
-            saved = (f"--user-data-dir={profile}", f"--window-size={size}", f"--screenshot={path}")
-            command = [browser, *OPTIONS, *extra, *saved, f"http://127.0.0.1:{port}/"]
-            await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
+        await asyncio.to_thread(saved, browser, f"http://127.0.0.1:{port}/", path, size, extra)
+
+
+def saved(browser: str, url: str, path: Path, size: str, extra: tuple[str, ...] = ()) -> None:
+    """Let a browser save what it shows of an address."""
+    with tempfile.TemporaryDirectory() as profile:
+        wanted = (f"--user-data-dir={profile}", f"--window-size={size}", f"--screenshot={path}")
+        subprocess.run([browser, *OPTIONS, *extra, *wanted, url], check=True, capture_output=True, timeout=60)
 
 
 def main() -> int:
@@ -57,6 +62,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=PICTURE)
     parser.add_argument("--size", default="1180,1180", help="of the window: width,height")
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--report", type=Path, help="show this report instead")
     chosen = parser.parse_args()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
@@ -65,6 +71,9 @@ def main() -> int:
     telemetry.configure("warning", as_json=False)
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     extra = ("--blink-settings=preferredColorScheme=0",) if chosen.dark else ()
+    if chosen.report is not None:
+        saved(browser, chosen.report.resolve().as_uri(), chosen.output.resolve(), chosen.size, extra)
+        return 0
     asyncio.run(picture(browser, chosen.output.resolve(), chosen.size, extra))
     return 0
 
