@@ -8,10 +8,13 @@ Candes 2021): coverage holds through changes of the error's distribution. Until 
 """
 
 import bisect
+import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+
+from autoscaler.forecast.state import TRANSIENT
 
 PROBABILITIES = (0.5, 0.9, 0.95, 0.99, 0.995)
 """The levels that every forecast carries."""
@@ -52,6 +55,7 @@ class Calibration:
     recent: deque[float] = field(default_factory=deque)
     ranked: list[float] = field(default_factory=list)
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
+    mixed: tuple[tuple[float, ...], float, tuple[float, ...]] | None = field(default=None, metadata=TRANSIENT)
 
     def __len__(self) -> int:
         return len(self.ranked)
@@ -66,8 +70,9 @@ class Calibration:
         return own * math.sqrt(self.calm * self.swift) + (1.0 - own) * self.fit * prior + 1e-9
 
     def _remember(self, error: float, prior: float) -> None:
+        self.fit += (min(error / prior, SURPRISE) - self.fit) / (self.errors + 1 + DOUBT)
+        error = min(error, SURPRISE * self.spread(prior))
         self.errors += 1
-        self.fit += (min(error / prior, SURPRISE) - self.fit) / (self.errors + DOUBT)
         self.calm += max(1.0 - CALM, 1.0 / self.errors) * (error - self.calm)
         self.swift += max(1.0 - SWIFT, 1.0 / self.errors) * (error - self.swift)
 
@@ -81,7 +86,7 @@ class Calibration:
             prior: how large errors were expected to be when the forecast was made, own ones left aside; > 0.
         """
         self._remember(abs(error), prior)
-        score = error / unit
+        score, self.mixed = error / unit, None
         self.recent.append(score)
         bisect.insort(self.ranked, score)
         if len(self.recent) > WINDOW:
@@ -109,18 +114,81 @@ class Calibration:
         """Return an independent calibration with the same scores."""
         return replace(self, recent=deque(self.recent), ranked=list(self.ranked), misses=list(self.misses))
 
-    def blended(self, prior: Sequence[float], span: float) -> tuple[float, ...]:
+    def blended(self, prior: tuple[float, ...], span: float) -> tuple[float, ...]:
         """Return an offset per probability: own scores as far as they carry, the prior for the rest; never falling.
+
+        Quantiles of a mixture of both distributions: one score far out is one in so many, however far it is.
 
         Args:
             prior: an offset per probability.
             span: minutes that one score covers; scores closer together than that are not independent.
         """
         if not self.ranked:
-            return tuple(prior)
-        blended: list[float] = []
-        for i, (q, before) in enumerate(zip(PROBABILITIES, prior, strict=True)):
-            own = len(self.ranked) / (len(self.ranked) + DEPENDENT * span + 3.0 / (1.0 - q))
-            offset = own * self.offset(i) + (1.0 - own) * before
-            blended.append(max(offset, blended[-1]) if blended else offset)
-        return tuple(blended)
+            return prior
+        if self.mixed is None or self.mixed[:2] != (prior, span):
+            self.mixed = (prior, span, self._mixture(Tail.through(prior), span))
+        return self.mixed[2]
+
+    def _mixture(self, tail: "Tail", span: float) -> tuple[float, ...]:
+        """Return x where own w(x > offset) / (adapted miss rate) + (1 - own) prior(x > offset) / (1 - q) is 1, by q."""
+        count = len(self.ranked)
+        offsets: list[float] = []
+        rank = 0
+        for q, misses in zip(PROBABILITIES, self.misses, strict=True):
+            weight = count / (count + DEPENDENT * span + 3.0 / (1.0 - q))
+            own, other = weight / (misses * (count + 1)), (1.0 - weight) / (1.0 - q)
+            rank = self._first_within(rank, own, tail, other)
+            offset = tail.at((1.0 - own * (count - rank)) / other)
+            low = self.ranked[rank - 1] if rank else -math.inf
+            high = self.ranked[rank] if rank < count else math.inf
+            offset = min(max(offset, low), high)
+            offsets.append(max(offset, offsets[-1]) if offsets else offset)
+        return tuple(offsets)
+
+    def _first_within(self, low: int, own: float, tail: "Tail", other: float) -> int:
+        """Return the lowest rank, from ``low`` on, at whose score the mixture lies above at most as often as wanted."""
+        high = len(self.ranked)
+        while low < high:
+            middle = (low + high) // 2
+            above = own * (len(self.ranked) - middle)
+            if above > 1.0 or above + other * tail.above(self.ranked[middle]) > 1.0:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A distribution known at PROBABILITIES: the logarithm of the share above is linear between and beyond them."""
+
+    offsets: tuple[float, ...]
+    slopes: tuple[float, ...]  # of the logarithm, below each offset but the first
+
+    @classmethod
+    def through(cls, offsets: Sequence[float]) -> "Tail":
+        """Return the distribution with these quantiles; equal ones are moved apart by a hair."""
+        apart = tuple(offset + 1e-9 * i for i, offset in enumerate(offsets))
+        steps = zip(itertools.pairwise(LOG_ABOVE), itertools.pairwise(apart), strict=True)
+        return cls(apart, tuple((to - since) / (high - low) for (since, to), (low, high) in steps))
+
+    def above(self, x: float) -> float:
+        """Return the share above x; below the median the distribution mirrors itself."""
+        offsets = self.offsets
+        if x < offsets[0]:
+            return 1.0 - self.above(2.0 * offsets[0] - x)
+        k = 1 if x <= offsets[1] else 2 if x <= offsets[2] else 3 if x <= offsets[3] else 4
+        return math.exp(LOG_ABOVE[k] + self.slopes[k - 1] * (x - offsets[k]))
+
+    def at(self, above: float) -> float:
+        """Return the x that a share lies above; infinite where the share is 0 or all."""
+        if not 0.0 < above < 1.0:
+            return math.inf if above <= 0.0 else -math.inf
+        if above > 0.5:
+            return 2.0 * self.offsets[0] - self.at(1.0 - above)
+        log = math.log(above)
+        k = next((k for k in range(1, len(LOG_ABOVE)) if log >= LOG_ABOVE[k]), len(LOG_ABOVE) - 1)
+        return self.offsets[k] + (log - LOG_ABOVE[k]) / self.slopes[k - 1]
+
+
+LOG_ABOVE = tuple(math.log(1.0 - q) for q in PROBABILITIES)

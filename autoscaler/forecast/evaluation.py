@@ -182,6 +182,8 @@ def capacity(came: FloatArray, bounds: FloatArray, short: float = 0.01) -> float
     The factor is the best in hindsight, so that rules are compared by their shape alone.
     """
     known = ~np.isnan(came) & ~np.isnan(bounds)
+    if not known.any():
+        return float("nan")
     floor = 0.01 * float(came[known].mean()) + 1e-12
     follows = np.maximum(bounds[known], floor)
     factor = float(np.quantile(came[known] / follows, 1.0 - short))

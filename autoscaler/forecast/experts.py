@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from autoscaler.domain.policy import Calendar
+from autoscaler.forecast.autoregression import Autoregression
 from autoscaler.forecast.learned import Kind, Learned
 from autoscaler.forecast.memory import NODES, SPANS, Memory
 from autoscaler.forecast.mixture import Mixture
@@ -13,7 +14,7 @@ from autoscaler.forecast.naive import Ewma, LastValue, RollingQuantile, Trend
 from autoscaler.forecast.seasonal import DayProfile
 from autoscaler.performance.step import FloatArray
 
-AnyExpert: TypeAlias = LastValue | Ewma | RollingQuantile | Trend | DayProfile | Learned
+AnyExpert: TypeAlias = LastValue | Ewma | RollingQuantile | Trend | Autoregression | DayProfile | Learned
 """What a council may consist of; the union tells how its state is read back."""
 
 
@@ -30,6 +31,7 @@ def all_experts() -> list[AnyExpert]:
         Ewma(30),
         RollingQuantile(),
         Trend(),
+        Autoregression(),
         DayProfile(),
         Learned(Kind.RIDGE),
         Learned(Kind.BOOSTING),

@@ -12,6 +12,7 @@ import numpy as np
 
 from autoscaler.domain.demand import Quantiles
 from autoscaler.domain.units import Instant
+from autoscaler.forecast.autoregression import Autoregression
 from autoscaler.forecast.conformal import PROBABILITIES
 from autoscaler.forecast.experts import AnyExpert, Council, all_experts
 from autoscaler.forecast.learned import Kind, Learned
@@ -31,6 +32,7 @@ EXPERTS: Mapping[str, Callable[[], AnyExpert]] = MappingProxyType(
         "ewma30": lambda: Ewma(30),
         "rolling-quantile": RollingQuantile,
         "damped-trend": Trend,
+        "autoregression": Autoregression,
         "day-profile": DayProfile,
         "ridge": lambda: Learned(Kind.RIDGE),
         "boosting": lambda: Learned(Kind.BOOSTING),

@@ -95,9 +95,14 @@ class Memory:
         return self.table[2]
 
     @property
+    def share(self) -> float:
+        """Return the level that errors are shares of, an average over a quarter of an hour; never 0."""
+        return max(self.levels[USUAL], self.grain / 60.0)
+
+    @property
     def usual(self) -> float:
-        """Return the level that errors and relative targets are shares of; never 0."""
-        return max(self.levels[USUAL], self.bank.level, self.grain / 60.0)
+        """Return the level that relative targets are shares of; never 0, nor below the present level."""
+        return max(self.share, self.bank.level)
 
     def highest(self, minutes: int) -> float:
         """Return the highest of the last complete minutes and the present level; never 0."""

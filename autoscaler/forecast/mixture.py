@@ -20,11 +20,12 @@ HALF_LIVES = (240.0, 2880.0)
 """Minutes after which a loss counts half."""
 
 ETA = 24.0
-SHARE = 0.03
-DOUBT = 10.0
-"""So many minutes of losses are taken from the priors, so that the first few decide little."""
-
+SHARE = 0.01
 LEAD = np.array(NODES)
+DOUBT = 10.0 * LEAD
+"""So many minutes of losses, by node, are taken from the priors: the first few decide little, and errors of forecasts
+that reach far ahead overlap, so that ten minutes of them are hardly one."""
+
 SLOTS = max(NODES) + 1
 
 

@@ -80,7 +80,7 @@ class Trend:
     name: str = "damped-trend"
     needs: int = 0
     every: int = 0
-    prior: float = 0.75  # a cold start often falls into a ramp
+    prior: float = 1.0
 
     def fit(self, memory: Memory) -> None:
         """Learn nothing: the filters adapt with every sample."""

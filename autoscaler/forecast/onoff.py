@@ -32,6 +32,7 @@ class OnOff:
     applies: bool = False
     threshold: float = 0.0  # below: off
     comes_on: list[float] = field(default_factory=list)  # probability, per node, to be on at some minute until then
+    on_then: list[float] = field(default_factory=list)  # probability, per node, to be on at that minute
     on_levels: list[float] = field(default_factory=list)  # at LEVELS
     highest: float = math.inf  # the largest minute of the past
     on_level: float = 0.0
@@ -51,24 +52,32 @@ class OnOff:
         starts = int((on[1:] & ~on[:-1]).sum())
         # a load that was born once or died once has no states to learn
         self.applies = off_share > OFTEN_OFF and starts >= 2
-        self.comes_on = [_on_within(on, node) for node in NODES]
+        self.comes_on = [_on_within(on, 1, node) for node in NODES]
+        self.on_then = [_on_within(on, node, node) for node in NODES]
 
     def is_off(self, level: float) -> bool:
         """Tell whether a load of two states is off now."""
         return self.applies and level < self.threshold
 
-    def bound(self, probability: float, minutes: float, level: float) -> float:
-        """Return a quantile of the highest load of the next minutes, for a series that is off now at ``level``."""
-        chance = float(np.interp(minutes, NODES, self.comes_on))
+    def bound(self, probability: float, minutes: float, level: float, *, highest: bool) -> float:
+        """Return a quantile for a series that is off now at ``level``.
+
+        Args:
+            probability: which quantile.
+            minutes: how far ahead.
+            level: the load now.
+            highest: of the highest load until then, else of the load then.
+        """
+        chance = float(np.interp(minutes, NODES, self.comes_on if highest else self.on_then))
         if chance <= 1.0 - probability:
             return level
         return max(level, float(np.interp(1.0 - (1.0 - probability) / chance, LEVELS, self.on_levels)))
 
 
-def _on_within(on: np.ndarray[tuple[int], np.dtype[np.bool_]], ahead: int) -> float:
-    """Return the share of off-minutes that are followed by an on-minute within ``ahead`` minutes."""
+def _on_within(on: np.ndarray[tuple[int], np.dtype[np.bool_]], first: int, last: int) -> float:
+    """Return the share of off-minutes that are followed by an on-minute ``first`` to ``last`` minutes later."""
     counts = np.concatenate([[0], np.cumsum(on)])
-    origins = np.flatnonzero(~on[: len(on) - ahead])
+    origins = np.flatnonzero(~on[: len(on) - last])
     if not len(origins):
         return 0.0
-    return float((counts[origins + ahead + 1] > counts[origins]).mean())
+    return float((counts[origins + last + 1] > counts[origins + first]).mean())

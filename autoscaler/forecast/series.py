@@ -34,6 +34,9 @@ MEAN_ERROR = 0.8
 UPPER = 0.9
 """From this probability on, a quantile is a bound to plan with."""
 
+EVENT_MARGIN = 1.5
+"""No bound exceeds so many times the highest expected level, where an announced event carries it beyond the cap."""
+
 ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
 
@@ -154,7 +157,7 @@ class SeriesForecaster:
     def _issued(self, path: FloatArray, window: Window, late: float, borrowed: Borrowed | None) -> Waiting:
         horizon, hold = 60.0 * window[0] + late, 60.0 * window[1]
         mean, maximum = self._expected(path, horizon, hold)
-        level = max(self.memory.usual, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
+        level = max(self.memory.share, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
         ledger, span = self.watch(window), float(sum(window))
         mean_sd, maximum_sd = self._doubt(horizon, hold, level)
         lift = 0.25 * math.log2(1.0 + span)  # the highest of several minutes lies above any one of them
@@ -231,7 +234,25 @@ class SeriesForecaster:
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
         issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
-        return issued.expected, issued.bounds()
+        return issued.expected, self._bounded(issued, float(horizon), path)
+
+    def _bounded(self, issued: Issued, ahead: float, path: FloatArray, *, highest: bool = False) -> tuple[float, ...]:
+        """Return the quantiles of a forecast that reaches ``ahead`` minutes, capped, upper ones not below the load now.
+
+        ``highest``: it is of the highest load until then, none of whose quantiles lies below the load now.
+        """
+        now, states = self.memory.bank.level, self.states
+        levels = issued.bounds()
+        if states.is_off(self.memory.usual):
+            levels = tuple(
+                max(min(level, states.threshold), states.bound(q, ahead, now, highest=highest))
+                for q, level in zip(PROBABILITIES, levels, strict=True)
+            )
+        # an announced event may pass what the last hour allows
+        cap = max(RUNAWAY * self.memory.highest(60), EVENT_MARGIN * float(path.max()))
+        if states.applies:
+            cap = max(now, states.highest)
+        return _clipped(levels, [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES], cap)
 
     def forecast(
         self, path: FloatArray, horizon: Seconds, hold: Seconds, *, age: float = 0.0, borrowed: Borrowed | None = None
@@ -251,20 +272,12 @@ class SeriesForecaster:
         window = (on_grid(horizon), on_grid(hold))
         late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
         issued = self._issued(path, window, late, borrowed)
-        means, peaks = issued.mean.bounds(), issued.maximum.bounds()
         now, ahead = self.memory.bank.level, float(sum(window))
-        # an announced event may pass what the last hour allows
-        cap = 2.0 * max(RUNAWAY * self.memory.highest(60), float(path.max()))
-        if self.states.is_off(self.memory.usual):
-            means = peaks = tuple(self.states.bound(q, ahead, now) for q in PROBABILITIES)
-        if self.states.applies:
-            cap = max(now, self.states.highest)
-        floors = [0.0 if q < UPPER else now for q in PROBABILITIES]
         return RateForecast(
             horizon=horizon,
             now=now,
-            mean=Quantiles(PROBABILITIES, _clipped(means, floors, cap)),
-            maximum=Quantiles(PROBABILITIES, _clipped(peaks, [now] * len(peaks), cap)),
+            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, path)),
+            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, path, highest=True)),
         )
 
 

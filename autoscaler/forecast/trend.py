@@ -134,8 +134,10 @@ class TrendBank:
         noise = self.roughness * chance
         likelihoods: list[float] = []
         nearest = math.inf
+        slopes: list[float] = []
         for member in self.members:
             member.advance(min(dt, LONGEST_STEP), scale)
+            slopes.append(member.slope)
             innovation = rate - member.level
             spread = member.var_level + noise
             deviation = innovation / math.sqrt(spread)
@@ -146,7 +148,7 @@ class TrendBank:
         self._reweigh(likelihoods, dt)
         self._roughen(dt, rate, chance)
         self.settled_s += dt
-        shifted = self._restart(nearest, rate, noise)
+        shifted = self._restart(nearest, rate, noise, slopes)
         self.level = sum(w * member.level for w, member in zip(self.weights, self.members, strict=True))
         return shifted
 
@@ -173,14 +175,15 @@ class TrendBank:
             self.before.pop(0)
         self.before.append((dt, rate, chance))
 
-    def _restart(self, deviation: float, rate: float, noise: float) -> bool:
+    def _restart(self, deviation: float, rate: float, noise: float, slopes: list[float]) -> bool:
         """Begin anew at ``rate`` after one impossible sample, or two in a row that are nearly so."""
         side = int(math.copysign(1, deviation)) if abs(deviation) > 0.6 * RESTART_DEVIATIONS else 0
         self.surprises = self.surprises + side if side * self.surprises > 0 else side
         shifted = abs(deviation) > RESTART_DEVIATIONS or abs(self.surprises) >= 2
         if shifted:
             self.surprises, self.settled_s = 0, 0.0
-            for member in self.members:
+            for member, slope in zip(self.members, slopes, strict=True):
+                member.slope = slope
                 member.level, member.var_level, member.cov = rate, noise + (member.pace.level * rate) ** 2, 0.0
         return shifted
 

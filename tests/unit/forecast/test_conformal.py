@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoscaler.forecast.conformal import PROBABILITIES, Calibration
+from autoscaler.forecast.conformal import PROBABILITIES, Calibration, Tail
 
 NORMAL = (0.0, 1.6, 2.06, 2.9, 3.2)
 PRIOR = 0.3
@@ -41,3 +41,34 @@ def test_coverage_holds_through_a_change_of_scale() -> None:
         missed.append(error > offsets[PROBABILITIES.index(0.9)] * spread)
         calibration.add(error, spread, offsets, PRIOR)
     assert np.mean(missed[1440:]) == pytest.approx(0.1, abs=0.04)
+
+
+def test_one_score_far_out_is_one_in_so_many_however_far_it_is() -> None:
+    quiet = [0.1, -0.1] * 15
+    near, far = (calibrated([*quiet, size, *quiet]).blended(NORMAL, 1.0) for size in (3.0, 300.0))
+    assert far[:3] == pytest.approx(near[:3], rel=0.05)
+
+
+def test_wild_errors_of_one_shift_do_not_set_how_large_errors_are() -> None:
+    quiet = [0.1, -0.1] * 60
+    assert calibrated([*quiet, 20.0, 20.0, 20.0]).spread(PRIOR) < 3.0 * calibrated(quiet).spread(PRIOR)
+
+
+def test_errors_that_stay_large_widen_it_within_the_hour() -> None:
+    quiet, loud = [0.1, -0.1] * 60, [2.0, -2.0] * 30
+    assert calibrated([*quiet, *loud]).spread(PRIOR) > 3.5 * calibrated(quiet).spread(PRIOR)
+
+
+@pytest.mark.parametrize("share", [0.999, 0.9, 0.6, 0.4, 0.2, 0.05, 0.004, 1e-5])
+def test_a_tail_tells_how_much_lies_above_what_it_returns(share: float) -> None:
+    tail = Tail.through(NORMAL)
+    assert tail.above(tail.at(share)) == pytest.approx(share)
+
+
+def test_many_scores_of_one_size_outweigh_the_prior() -> None:
+    draw = np.random.default_rng(2)
+    calibration = calibrated((0.3 * draw.standard_normal(1440)).tolist())
+    offsets = calibration.blended(NORMAL, 1.0)
+    assert list(offsets) == sorted(offsets)
+    scores = np.array(calibration.recent)
+    assert float((scores > offsets[1]).mean()) == pytest.approx(0.09, abs=0.02)
