@@ -283,13 +283,15 @@ class _Belief:
     widening: float
     rejected: int
     taught: int
+    covariance: FloatArray | None = None  # of the logarithms of all scales; None: to be computed
 
     def estimate(self, prior_sd: Sequence[float]) -> tuple[FloatArray, FloatArray]:
         """Return mean and covariance of the logarithms of all scales."""
-        precision = self.information.copy()
-        precision.flat[:: len(precision) + 1] += 1.0 / (self.widening * np.array(prior_sd) ** 2)
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        return np.minimum(np.maximum(covariance @ self.weighted, -FURTHEST), FURTHEST), covariance
+        if self.covariance is None:
+            precision = self.information.copy()
+            precision.flat[:: len(precision) + 1] += 1.0 / (self.widening * np.array(prior_sd) ** 2)
+            self.covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        return np.minimum(np.maximum(self.covariance @ self.weighted, -FURTHEST), FURTHEST), self.covariance
 
     def take(self, prior: ReplicaModel, prior_sd: Sequence[float], sample: Sample) -> None:
         """Learn from one sample, or refuse it where it is too unlikely."""
@@ -298,7 +300,8 @@ class _Belief:
         if not (measured > 0 and modelled > 0 and math.isfinite(measured) and math.isfinite(modelled)):
             return
         innovation = math.log(measured / modelled)
-        expected = noise**2 + float(shares @ covariance @ shares)
+        reach = covariance @ shares
+        expected = noise**2 + float(shares @ reach)
         if innovation**2 > GATE * expected:
             self.rejected += 1
             if self.rejected >= PATIENCE:
@@ -307,12 +310,14 @@ class _Belief:
         wanted = innovation + float(shares @ logs)
         self.information = self.information + shares[:, None] * shares / noise**2
         self.weighted = self.weighted + shares * wanted / noise**2
+        self.covariance = covariance - reach[:, None] * reach / expected  # the inverse after a change of rank one
         self.rejected, self.taught = 0, self.taught + 1
 
     def _widen(self) -> None:
         """Trust less in the prior and in what was learned before the engine changed."""
         self.rejected, self.widening = 0, min(WIDEST, WIDENING * self.widening)
         self.information, self.weighted = self.information / FORGIVEN, self.weighted / FORGIVEN
+        self.covariance = None
 
 
 def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
