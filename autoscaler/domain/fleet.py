@@ -38,6 +38,7 @@ class Pod:
     empty_since: Instant | None = None  # noted: it held no work by then
     ordinal: int | None = None  # of a StatefulSet: the highest goes first; None: deletion cost decides
     others: tuple[str, ...] = ()  # of a group: its other pods, which go when it goes
+    others_withdrawn: tuple[str, ...] = ()  # of these: withdrawn by us, since they were members of their own
     warm_up: Seconds | None = None  # gated by its template: to be announced so long after Ready
 
 

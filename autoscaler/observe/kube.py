@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 
-from autoscaler.domain.fleet import Workload
+from autoscaler.domain.fleet import Pod, Workload
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import ScaleTarget, Variant
 from autoscaler.domain.signal import GapReason, Missing, Signal
@@ -186,20 +186,26 @@ class KubeFleet:
             variant=variant.name,
             requested=found.size.requested,
             pods=tuple(
-                replace(seen.pod, variant=variant.name, others=others.get(seen.group, ()))
+                _leading(replace(seen.pod, variant=variant.name), others.get(seen.group, ()))
                 for seen in sorted(attribution.pods[found.target.uid], key=lambda seen: seen.pod.name)
             ),
             rolling_out=found.target.rolling_out,
         )
 
 
-def _others(seen: Collection[SeenPod]) -> Mapping[tuple[str, ...] | None, tuple[str, ...]]:
-    """Return the names of the pods that are in a group and do not lead it, by group."""
-    found: dict[tuple[str, ...] | None, tuple[str, ...]] = {}
+def _others(seen: Collection[SeenPod]) -> Mapping[tuple[str, ...] | None, tuple[Pod, ...]]:
+    """Return the pods that are in a group and do not lead it, by group."""
+    found: dict[tuple[str, ...] | None, tuple[Pod, ...]] = {}
     for pod in seen:
         if not pod.counts and pod.group is not None:
-            found[pod.group] = (*found.get(pod.group, ()), pod.pod.name)
+            found[pod.group] = (*found.get(pod.group, ()), pod.pod)
     return found
+
+
+def _leading(leader: Pod, others: tuple[Pod, ...]) -> Pod:
+    """Return a leader that knows of the other pods of its group."""
+    withdrawn = tuple(pod.name for pod in others if pod.draining_since is not None)
+    return replace(leader, others=tuple(pod.name for pod in others), others_withdrawn=withdrawn)
 
 
 def _subject(target: ScaleTarget) -> Subject:

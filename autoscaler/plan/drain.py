@@ -189,7 +189,7 @@ class _Pool:
         """
         theirs = {p.name for p in self.live if p.state is PodState.DRAINING and p.draining_since is None}
         expired_ones = {pod.name for pod in self.ours} - {pod.name for pod in lasting}
-        unfit = theirs | expired_ones | {pod.name for pod in self._serving_groups()}
+        unfit = theirs | expired_ones
         if any(pod.ordinal is not None for pod in self.live):
             top = sorted(self.live, key=lambda pod: -(pod.ordinal or 0))
             barrier = next((n for n, p in enumerate(top) if p.name in unfit), len(top))
@@ -204,18 +204,10 @@ class _Pool:
                 return (0, pod.state is not PodState.PENDING, -pod.created)
             if pod.name in names:
                 return (1, pod.empty_since is None, pod.unrouted_since is None, pod.draining_since or 0.0)
-            return (2, *_worth(pod, engines.get(pod.name)), -crowd[pod.node], -pod.created)
+            return (2, *_worth(pod, engines), -crowd[pod.node], -pod.created)
 
         candidates = (p for p in self.live if p.name not in unfit)
         return sorted(candidates, key=lambda pod: (rank(pod), pod.name))
-
-    def _serving_groups(self) -> list[Pod]:
-        """Return the leaders that serve together with other pods of their group: these cannot be withdrawn yet."""
-        membership = self.scene.membership
-        if isinstance(membership, Missing):
-            return []
-        grouped = (pod for pod in self.live if pod.others and pod.draining_since is None)
-        return [pod for pod in grouped if not all(map(membership.drops, pod.others))]
 
     def _allowed(self, staying_withdrawn: Sequence[Pod], spare: int) -> int:
         """Return how many serving pods may be withdrawn anew."""
@@ -227,16 +219,30 @@ class _Pool:
         return max(0, min(within_count, routed - max(self.target, self.variant.min_replicas), spare))
 
     def readmissions(self) -> list[Action]:
-        """Return the pods that are withdrawn and should not be."""
+        """Return the pods that are withdrawn and should not be; of a group each by itself, whoever died in between."""
         leaving = {pod.name for pod in self.leaving}
-        return [Readmit(self.ref, pod.name, pod.uid) for pod in self.ours if pod.name not in leaving]
+        staying = [pod for pod in self.live if pod.name not in leaving]
+        leaders = [Readmit(self.ref, pod.name, pod.uid) for pod in staying if pod.draining_since is not None]
+        return [*leaders, *(Readmit(self.ref, other) for pod in staying for other in pod.others_withdrawn)]
 
     def withdrawals(self) -> list[Action]:
         """Return new withdrawals, and notes that have changed."""
         if self.frozen:
             return []
         changed = ((pod, drain) for pod in self.leaving if (drain := self.drain(pod)) != noted(pod))
-        return [Withdraw(self.ref, pod.name, pod.uid, drain) for pod, drain in changed]
+        return [*(Withdraw(self.ref, pod.name, pod.uid, drain) for pod, drain in changed), *self._companions()]
+
+    def _companions(self) -> list[Action]:
+        """Return the withdrawals of a leaving group's other pods, where pickers list them as members of their own."""
+        membership = self.scene.membership
+        if isinstance(membership, Missing):
+            return []
+        return [
+            Withdraw(self.ref, other, "", self.drain(pod))
+            for pod in self.leaving
+            for other in pod.others
+            if other not in pod.others_withdrawn and not membership.drops(other)
+        ]
 
     def drain(self, pod: Pod) -> Drain:
         """Return what should be noted on a pod that leaves."""
@@ -255,12 +261,17 @@ class _Pool:
 
     def _holds_nothing(self, pod: Pod, unrouted: Instant) -> bool:
         """Tell whether a pod that gets nothing new has no work left, as it reported after its last request came."""
-        engine, settled = self.scene.observed.engines.get(pod.name), self.scene.settled(self.variant.role)
+        settled = self.scene.settled(self.variant.role)
         if settled is None:
             return False
         due = after(unrouted, settled)
+        others = (self._at_rest(other, due, serves=True) for other in pod.others_withdrawn)
+        return self._at_rest(pod.name, due, serves=pod.ready_since is not None) and all(others)
+
+    def _at_rest(self, pod: str, due: Instant, *, serves: bool) -> bool:
+        engine = self.scene.observed.engines.get(pod)
         if engine is None or isinstance(engine.newest_sample, Missing):
-            return pod.ready_since is None and self.scene.at >= due  # does not serve, and nothing reports there
+            return not serves and self.scene.at >= due  # nothing reports there
         if engine.newest_sample > after(self.scene.at, SAMPLE_AHEAD):
             return False  # its clock and ours differ: nothing is known of before and after
         return engine.newest_sample >= due and idle(engine, self.variant.role)
@@ -269,10 +280,9 @@ class _Pool:
         """Tell whether a later look than the one that was noted found the same."""
         if pod.empty_since is None or self.drain(pod) != noted(pod):
             return False
-        engine = self.scene.observed.engines.get(pod.name)
-        if engine is None or isinstance(engine.newest_sample, Missing):
-            return True  # it does not serve: see ``_holds_nothing``
-        return engine.newest_sample >= pod.empty_since
+        found = map(self.scene.observed.engines.get, (pod.name, *pod.others_withdrawn))
+        newest = [engine.newest_sample for engine in found if engine is not None]  # who reports nothing: ``_at_rest``
+        return all(isinstance(sample, Missing) or sample >= pod.empty_since for sample in newest)
 
     def removable(self) -> int:
         """Count the replicas that can go now: the cluster shows notes that say so, and what they say still holds.
@@ -320,8 +330,7 @@ class _Pool:
         still = [name for pod in self.ours if noted(pod) is not None for name in still_listed(pod, membership)]
         if still:
             return f"a picker still lists {', '.join(still)}"
-        groups = ", ".join(pod.name for pod in self._serving_groups())
-        return f"not only the leaders serve in the groups of {groups}: make the pool select leaders" if groups else ""
+        return ""
 
 
 def still_listed(pod: Pod, membership: Membership) -> list[str]:
@@ -359,11 +368,13 @@ def idle(engine: EngineLoad, role: Role) -> bool:
     return all(is_present(gauge) and gauge <= 0.0 for gauge in held)
 
 
-def _worth(pod: Pod, engine: EngineLoad | None) -> tuple[float, float]:
+def _worth(pod: Pod, engines: Mapping[str, EngineLoad]) -> tuple[float, float]:
     """Return what withdrawing a pod would cost: requests to wait for, then the share of prompts its cache saves."""
+    engine = engines.get(pod.name)
     if engine is None or isinstance(engine.running, Missing):
         return (float("inf"), pod.created)
-    requests = sum(known(gauge, 0.0) for gauge in (engine.running, engine.waiting, engine.deferred))
+    group = [engine, *(engines[other] for other in pod.others if other in engines)]
+    requests = sum(known(gauge, 0.0) for each in group for gauge in (each.running, each.waiting, each.deferred))
     prompts, computed = engine.prompt_tokens_per_second, engine.computed_prompt_tokens_per_second
     if is_present(prompts) and is_present(computed) and prompts > 0:
         return (requests, 1.0 - computed / prompts)

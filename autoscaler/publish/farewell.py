@@ -43,9 +43,10 @@ class Farewell:
         owed, self._owed = self._owed, ()
         self._draining = {
             key: tuple(
-                Readmit(VariantRef(key, name), pod.name, pod.uid)
+                readmit
                 for name, workload in observed.fleet.items()
                 for pod in _draining(workload)
+                for readmit in _readmissions(VariantRef(key, name), pod)
             )
             for key, observed in record.observation.models.items()
             if key in self._acted
@@ -59,6 +60,10 @@ class Farewell:
         self._owed = tuple(result.action for result in again if isinstance(result.action, Readmit))
         if again:
             raise ActuationError("; ".join(f"{result.action.variant}: {result.detail}" for result in again))
+
+
+def _readmissions(variant: VariantRef, pod: Pod) -> tuple[Readmit, ...]:
+    return (Readmit(variant, pod.name, pod.uid), *(Readmit(variant, other) for other in pod.others_withdrawn))
 
 
 def _draining(workload: object) -> tuple[Pod, ...]:

@@ -1,6 +1,7 @@
 """Whose pod is it? Deployments, StatefulSets, groups and custom resources on a real API server."""
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 
 from autoscaler.act.kube import KubeActuator
 from autoscaler.domain.fleet import Workload
+from autoscaler.domain.membership import Drain
+from autoscaler.domain.plan import Readmit, VariantRef, Withdraw
 from autoscaler.domain.record import Result
 from autoscaler.domain.signal import GapReason
 from autoscaler.domain.units import Instant
+from autoscaler.publish.kube import KubeMembership
 from tests.integration.kube import stage
 from tests.servers.control_plane import CONTROLLER_AUTO, ApiError, ControlPlane, eventually
 from tests.servers.groups import CRD, GROUP
@@ -18,18 +22,24 @@ from tests.servers.groups import CRD, GROUP
 LWS = (f"{GROUP}/v1", "LeaderWorkerSet")
 LWS_PATH = f"/apis/{GROUP}/v1/namespaces/{{namespace}}/leaderworkersets"
 STATEFUL = "/apis/apps/v1/namespaces/{namespace}/statefulsets"
-INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
+LABELS = "leaderworkerset.sigs.k8s.io"
+INDEX = f"{LABELS}/worker-index"
 
 
 @pytest.fixture
 def group_kind(control_plane: ControlPlane) -> None:
     """Serve LeaderWorkerSets."""
+    serve(control_plane, CRD, LWS_PATH.format(namespace="default"))
+
+
+def serve(plane: ControlPlane, crd: dict[str, Any], path: str) -> None:
+    """Serve a kind; it is there when its path answers."""
     with suppress(ApiError):  # another test has created it
-        control_plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", CRD)
+        plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
 
     def served() -> bool:
         try:
-            control_plane.request("GET", LWS_PATH.format(namespace="default"))
+            plane.request("GET", path)
         except ApiError:
             return False
         return True
@@ -90,6 +100,80 @@ def test_of_a_group_only_the_leader_counts(control_plane: ControlPlane, namespac
     found, results = asyncio.run(play())
     assert ([pod.name for pod in found.pods], found.requested) == (["decode-0", "decode-1"], 2)
     assert results == (Result.DONE,)
+
+
+@pytest.mark.usefixtures("kubelet", "group_kind")
+def test_a_leader_knows_the_other_pods_of_its_group_and_which_of_them_are_withdrawn(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return control_plane.request("POST", path.format(namespace=namespace), body)
+
+    group = post(
+        LWS_PATH, {"apiVersion": LWS[0], "kind": LWS[1], "metadata": {"name": "decode"}, "spec": {"replicas": 1}}
+    )
+    of_group = {f"{LABELS}/name": "decode", f"{LABELS}/group-index": "0"}
+    post(STATEFUL, stateful("decode", 1, owner("LeaderWorkerSet", LWS[0], group)))
+    eventually(lambda: running(control_plane, namespace) == {"decode-0"}, what="the leader")
+    labels = {"metadata": {"labels": {INDEX: "0", **of_group}}}
+    control_plane.request("PATCH", f"/api/v1/namespaces/{namespace}/pods/decode-0", labels)
+    post("/api/v1/namespaces/{namespace}/pods", pod("w", {INDEX: "1", **of_group}, []))
+    ref, start = VariantRef(f"{namespace}/model", "decode"), Instant(1_800_000_000.0)
+    withdraw = Withdraw(ref, "w", "", Drain(start, Instant(start + 600.0)))
+
+    async def play() -> list[tuple[str, ...]]:
+        policy, told = stage.policy(namespace, stage.variant("decode", namespace, kind=LWS)), []
+        async with (
+            stage.fleet(control_plane.kubeconfig(), policy) as fleet,
+            stage.session(control_plane.kubeconfig()) as session,
+        ):
+            await stage.until(fleet, lambda view: [pod.others for pod in stage.pods(view)] == [("w",)])
+            for action, dark in ((withdraw, ("w",)), (Readmit(ref, "w"), ())):
+                (result,) = (await KubeMembership(session).apply([action])).results
+                assert result.result is Result.DONE, result.detail
+                seen = await stage.until(fleet, lambda view: stage.pods(view)[0].others_withdrawn == dark)  # noqa: B023
+                told.append(stage.pods(seen)[0].others_withdrawn)
+            return told
+
+    assert asyncio.run(play()) == [("w",), ()]
+
+
+OTHER_KINDS = [
+    ("disaggregatedset.x-k8s.io", "v1", "DisaggregatedSetRoleScaler", "disaggregatedsetrolescalers"),
+    ("serving.kserve.io", "v1alpha1", "LLMInferenceService", "llminferenceservices"),
+]
+
+
+@pytest.mark.usefixtures("kubelet")
+@pytest.mark.parametrize(("group", "version", "kind", "plural"), OTHER_KINDS, ids=str)
+def test_any_kind_with_a_scale_is_followed_and_resized(
+    control_plane: ControlPlane, namespace: str, group: str, version: str, kind: str, plural: str
+) -> None:
+    """The kinds' own CRDs are not to be had here: one of the same group, kind and /scale stands in."""
+    crd = json.loads(json.dumps(CRD).replace("leaderworkersets", plural))
+    crd["metadata"]["name"], crd["spec"]["group"] = f"{plural}.{group}", group
+    crd["spec"]["names"] = {"plural": plural, "singular": kind.lower(), "kind": kind}
+    crd["spec"]["versions"][0]["name"] = version
+    serve(control_plane, crd, f"/apis/{group}/{version}/namespaces/default/{plural}")
+    path = f"/apis/{group}/{version}/namespaces/{namespace}/{plural}"
+    body = {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": {"name": "decode"}, "spec": {"replicas": 2}}
+    control_plane.request("POST", path, body)
+    control_plane.request("PATCH", f"{path}/decode/status", {"status": {"hpaPodSelector": "serves=decode"}})
+    for name in ("a", "b"):
+        control_plane.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod(name, {"serves": "decode"}, []))
+
+    async def play() -> Result:
+        policy = stage.policy(namespace, stage.variant("decode", namespace, kind=(f"{group}/{version}", kind)))
+        async with (
+            stage.fleet(control_plane.kubeconfig(), policy) as fleet,
+            stage.session(control_plane.kubeconfig()) as session,
+        ):
+            await stage.until(fleet, lambda view: stage.ready(view) == 2)
+            (result,) = (await KubeActuator(session, [policy]).apply([stage.scale(namespace, "decode", 1, 2)])).results
+            await stage.until(fleet, lambda view: (now := stage.present(view)) is not None and now.requested == 1)
+            return result.result
+
+    assert asyncio.run(play()) is Result.DONE
 
 
 def running(plane: ControlPlane, namespace: str) -> set[str]:

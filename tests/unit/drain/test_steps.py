@@ -220,16 +220,49 @@ def test_a_gated_pod_is_announced_when_it_is_warm() -> None:
 def test_a_group_whose_other_pods_serve_is_not_taken_for_withdrawn() -> None:
     group = replace(pod("b", drained=UNROUTED), others=("b-1",))
     steps = drain.steps(scene((pod("a"), group), 1, listed=frozenset({"a", "b-1"})))
-    assert steps.actions == (Withdraw(REF, "b", "uid-b", STARTED),)
+    assert steps.actions == (Withdraw(REF, "b", "uid-b", STARTED), Withdraw(REF, "b-1", "", STARTED))
     assert "b-1" in str(steps.reasons["decode"])
     assert withdrawn(scene((pod("a"), group), 1)) == ["b"], "empty, once no picker lists any of them"
 
 
-def test_a_group_in_which_not_only_the_leader_serves_is_not_withdrawn() -> None:
-    group = replace(pod("b"), others=("b-1",))
-    steps = drain.steps(scene((group, pod("a")), 1, listed=frozenset({"a", "b", "b-1"})))
-    assert [action.pod for action in steps.actions if isinstance(action, Withdraw)] == ["a"]
-    assert "leaders" in str(steps.reasons["decode"])
+MEMBERS = frozenset({"a", "b", "b-1"})
+NEW = Drain(NOW, Instant(NOW + 600.0))
+IDLE = {name: engine(name) for name in "ab"} | {"b-1": engine("b-1")}
+SILENT = {name: engine(name) for name in "ab"}
+
+
+@pytest.mark.parametrize(
+    ("group", "listed", "target", "reports", "expected"),
+    [
+        pytest.param(pod("b"), MEMBERS, 1, IDLE, (Withdraw(REF, "b", "uid-b", NEW), Withdraw(REF, "b-1", "", NEW)),
+                     id="all its members are withdrawn together"),
+        pytest.param(pod("b"), MEMBERS - {"b-1"}, 1, IDLE, (Withdraw(REF, "b", "uid-b", NEW),),
+                     id="a pod that is no member is left alone"),
+        pytest.param(pod("b", drained=STARTED), MEMBERS - {"b"}, 1, IDLE, (Withdraw(REF, "b-1", "", STARTED),),
+                     id="a controller died before the second: the next one goes on"),
+        pytest.param(("b-1", pod("b", drained=UNROUTED)), MEMBERS - {"b", "b-1"}, 1, IDLE | {"b-1": engine("b-1", 1.0)},
+                     (), id="not empty while another of its pods holds work"),
+        pytest.param(("b-1", pod("b", drained=UNROUTED)), MEMBERS - {"b", "b-1"}, 1, SILENT,
+                     (), id="nor while one that served reports nothing"),
+        pytest.param(("b-1", pod("b", drained=EMPTY)), MEMBERS - {"b", "b-1"}, 1, IDLE, (Scale(REF, 1, 2),),
+                     id="it goes as a whole"),
+        pytest.param(("b-1", pod("b", drained=UNROUTED)), MEMBERS - {"b", "b-1"}, 2, IDLE,
+                     (Readmit(REF, "b", "uid-b"), Readmit(REF, "b-1")), id="and comes back as a whole"),
+        pytest.param(("b-1", pod("b")), MEMBERS - {"b-1"}, 2, IDLE, (Readmit(REF, "b-1"),),
+                     id="a controller died before the second came back"),
+    ],
+)  # fmt: skip
+def test_a_group_whose_pods_are_members_is_drained_as_one(
+    group: Pod | tuple[str, Pod],
+    listed: frozenset[str],
+    target: int,
+    reports: Mapping[str, EngineLoad],
+    expected: tuple[Action, ...],
+) -> None:
+    dark, leader = group if isinstance(group, tuple) else ("", group)
+    led = replace(leader, others=("b-1",), others_withdrawn=(dark,) if dark else ())
+    busy = {**reports, "a": engine("a", running=9.0)}
+    assert actions(scene((pod("a"), led), target, engines=busy, listed=listed)) == expected
 
 
 LATE = Drain(BEGAN, Instant(NOW - 60.0), Instant(NOW - 60.0), Instant(NOW - 15.0))

@@ -91,6 +91,7 @@ TEXTS_OF_A_TICK = {
     *("EngineLoad.pod", "Gap.policy", "ModelObservation.policy", "Pod.ip", "Pod.name", "Pod.node", "Pod.uid"),
     *(
         "Pod.others",
+        "Pod.others_withdrawn",
         "Pod.variant",
         "ProfileLoad.profile",
         "ProfileOutlook.profile",
