@@ -1,9 +1,13 @@
 """To zero after a quiet time, from zero on the first request: peers' E11 and E12, and what must never happen."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from autoscaler.backtest.scene import scene_of_scenario
+from autoscaler.backtest.score import score
+from autoscaler.decider import Decider
 from autoscaler.domain.observation import Observation, ProfileLoad
 from autoscaler.domain.policy import Behavior, ScaleToZero, ScalingRules, StepKind, StepLimit
 from autoscaler.domain.pool import Role
@@ -13,6 +17,8 @@ from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import PrefillModel
 from autoscaler.plan import planner
 from autoscaler.plan.zero import Quiet
+from autoscaler.simulate.run import fly
+from autoscaler.simulate.scenario import read_scenario
 from tests import planning
 from tests.scenario.planner.stories import ABSENT, Kind, Story, codes
 
@@ -179,3 +185,46 @@ def test_history_tells_how_long_it_has_been_quiet_but_not_across_a_gap() -> None
         found = found.updated(each.at, each.models[story.policy.key])
     assert found.lasted(Instant(600.0)) == 600.0
     assert found.updated(Instant(1200.0), past[0].models[story.policy.key]).lasted(Instant(1200.0)) == 0.0
+
+
+TUNNEL = """
+kind: Scenario
+name: nights
+about: requests for five minutes, none for half an hour, requests again
+seed: 1
+duration: 50m
+profiles:
+  - {name: rag, slo: {ttft: 3s, itl: 50ms, attainment: 0.99}}
+variants:
+  - {name: prefill, role: prefill, costPerReplicaHour: 3.1, minReplicas: 0, maxReplicas: 10}
+  - {name: decode, role: decode, costPerReplicaHour: 3.1, minReplicas: 0, maxReplicas: 10}
+load:
+  streams:
+    - profile: rag
+      stages: [{rate: 1, hold: 5m}, {rate: 0, hold: 35m}, {rate: 1, hold: 10m}]
+      prompt: {mean: 3000, variation: 0.3, most: 12000}
+      output: {mean: 64, variation: 0.3}
+supply:
+  - {variant: prefill, performance: h200-tp1-qwen3-32b, initial: 1, startUp: {median: 60s, spread: 1.2}}
+  - {variant: decode, performance: h200-tp1-qwen3-32b, initial: 1, startUp: {median: 60s, spread: 1.2}}
+"""
+
+
+@pytest.mark.slow
+def test_in_the_tunnel_a_night_costs_nothing_and_the_requests_that_wake_the_model_are_held_not_lost(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "nights.yaml"
+    path.write_text(TUNNEL, encoding="utf-8")
+    scene = scene_of_scenario(read_scenario(path))
+    policy = replace(scene.policy, scale_to_zero=ScaleToZero(enabled=True, idle_after=AFTER))
+    scene = replace(scene, policy=policy)
+    world = scene.world(scene.startup(60.0), 0, settings=scene.settings)
+    decider = Decider([policy], {policy.key: scene.priors}, period=Seconds(15.0))
+    flight = fly(world, decider, period=Seconds(15.0), horizon=scene.horizon)
+    asleep = {sample.at for sample in flight.fleet if sample.requested == 0 and sample.ready == 0}
+    found = score(policy, flight)
+    assert (found.lost_requests, found.unfinished_requests) == (0, 0)
+    assert len(asleep) >= 15 * MINUTE
+    assert max(asleep) < 2400.0 + 60.0
+    assert {sample.requested > 0 for sample in flight.fleet if sample.at >= 2460.0} == {True}
