@@ -27,9 +27,9 @@ LATER = (300, 900)
 """Horizons of the headline figures, seconds."""
 
 
-def scored(series: Series) -> list[Score]:
-    """Return the scores of every forecaster on a series."""
-    return list(judged(series).scores)
+def scored(series: Series, every: int = 5) -> list[Score]:
+    """Return the scores of every forecaster on a series, origins ``every`` so many minutes."""
+    return list(judged(series, every).scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +163,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trace", nargs="*", type=Path, help="trace files; none: the development traces")
     parser.add_argument("--json", action="store_true", help="print series[] and rows[] as JSON")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--every", type=int, default=5, help="minutes between origins (default 5, as on the page)")
     options = parser.parse_args(arguments)
     try:
         series = [each for path in options.trace or traces.development() for each in traces.read(path)]
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    parts = Parallel(n_jobs=options.workers)(delayed(scored)(each) for each in series)
+    parts = Parallel(n_jobs=options.workers)(delayed(scored)(each, options.every) for each in series)
     scores = [score for part in parts for score in part]
-    table = rows(scores) + ([] if options.trace else probed())
+    whole = not options.trace and options.every == 5
+    table = rows(scores) + (probed() if whole else [])
     results = {"series": [asdict(score) for score in scores], "rows": [asdict(row) for row in table]}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     text = page(scores, table)
     print(json.dumps(results) if options.json else text)
-    if not options.trace:
+    if whole:
         PAGE.write_text(text)
     return 0
 
