@@ -214,15 +214,16 @@ class Client(client.ApiClient):
     async def close(self) -> None:
         """Close every connection, those too that wait for a farewell."""
         await super().close()
-        for left in self._open():
+        for left in self.open_sockets():
             with suppress(OSError):  # not connected yet, or no longer
                 left.shutdown(socket.SHUT_RDWR)
         for _ in range(100):  # its transport reads the end, and closes it
-            if not self._open():
+            if not self.open_sockets():
                 break
             await asyncio.sleep(0.01)
 
-    def _open(self) -> list[socket.socket]:
+    def open_sockets(self) -> list[socket.socket]:
+        """Return those that are not closed."""
         return [each for each in self._sockets if each.fileno() >= 0]
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from autoscaler.domain.fleet import Workload
 from autoscaler.domain.membership import NOTES
 from tests.emulator import live
 from tests.emulator.live import Cluster, Outside
@@ -47,6 +48,18 @@ async def until_ticked(running: live.Controller, holds: Callable[[], bool]) -> N
         assert time.monotonic() < deadline
         await running.tick()
         await asyncio.sleep(live.TICK_S)
+
+
+async def until_seen(running: live.Controller, plane: ControlPlane, namespace: str) -> None:
+    """Wait until the controller's own copy shows which pods are withdrawn."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            fleet = (await running.scene()).observed.fleet.values()
+            pods_seen = [pod for workload in fleet if isinstance(workload, Workload) for pod in workload.pods]
+            seen = {pod.name for pod in pods_seen if pod.draining_since is not None}
+            if seen == {pod["metadata"]["name"] for pod in pods(plane, namespace) if noted(pod)}:
+                return
+            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.domain.membership import ACTIVE_PORTS, DRAIN_STARTED
 from tests.emulator import live
-from tests.integration.drain.scene import PATIENCE_S, cluster, noted, pods, requested, until, until_ticked
+from tests.integration.drain.scene import PATIENCE_S, cluster, noted, pods, requested, until, until_seen, until_ticked
 from tests.servers.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kubelet")]
@@ -66,6 +66,7 @@ def test_no_replica_is_lowered_while_a_picker_is_blind_and_load_that_returns_rea
                 assert victim["metadata"]["annotations"][ACTIVE_PORTS] == ""
                 assert victim["metadata"]["name"] in world.pickers[1].members
                 assert victim["metadata"]["name"] not in world.pickers[0].members
+                await until_seen(running, control_plane, namespace)
                 world.targets = {"prefill": 3, "decode": 3}
                 world.write()
                 await running.tick()  # one tick

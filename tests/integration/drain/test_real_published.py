@@ -19,7 +19,7 @@ from autoscaler.domain.units import Seconds
 from autoscaler.kube import PODS, KubeError, KubeSession, Resource
 from tests.emulator import live
 from tests.emulator.live import Cluster
-from tests.integration.drain.scene import PATIENCE_S, cluster, noted, pods, requested, until, until_ticked
+from tests.integration.drain.scene import PATIENCE_S, cluster, noted, pods, requested, until, until_seen, until_ticked
 from tests.integration.kube import stage
 from tests.servers.control_plane import ControlPlane
 
@@ -160,6 +160,7 @@ async def cancelled_scale_down(plane: ControlPlane, world: Cluster, running: liv
     before = requested(plane, world.namespace)
     world.targets = dict.fromkeys(world.targets, 1)
     await until_ticked(running, lambda: any(map(noted, pods(plane, world.namespace))))
+    await until_seen(running, plane, world.namespace)
     world.targets = before
     world.write()
     await running.tick()
