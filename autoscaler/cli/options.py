@@ -44,6 +44,9 @@ KubeconfigOption: TypeAlias = Annotated[
     Path | None, typer.Option("--kubeconfig", help="Default: KUBECONFIG, else the pod's service account.")
 ]
 PeriodOption: TypeAlias = Annotated[str, typer.Option("--period", help="Time between decisions.")]
+DeadlineOption: TypeAlias = Annotated[
+    str, typer.Option("--deadline", help="Longest time that observing, acting or publishing may take.")
+]
 HistoryOption: TypeAlias = Annotated[
     str, typer.Option("--history", help="How much of the past to learn from at start.")
 ]

@@ -62,6 +62,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     namespace: options.NamespaceOption = "",
     kubeconfig: options.KubeconfigOption = None,
     period: options.PeriodOption = "15s",
+    deadline: options.DeadlineOption = "10s",
     history: options.HistoryOption = "6h",
     window: options.WindowOption = None,
     decision_log: options.DecisionLogOption = None,
@@ -89,7 +90,11 @@ def run(  # noqa: PLR0913 - each is an option of the command
     options.choice(log_format, "--log-format", ("json", "console"))
     telemetry.configure(log_level, as_json=log_format == "json")
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
-    loop = Loop(period=options.positive(period, "--period"), history=options.duration(history, "--history"))
+    loop = Loop(
+        period=options.positive(period, "--period"),
+        deadline=options.positive(deadline, "--deadline"),
+        history=options.duration(history, "--history"),
+    )
     mine = shards.parsed(shard)
     policies = wiring.policies(policy or [])
     wiring.priors(policies)  # files that cannot be used are told before anything starts
