@@ -1,7 +1,7 @@
 """What it saves: GPU-hours and money of a week, against a static fleet for the peak and against HPA tuned in hindsight.
 
     python -m benchmarks.economy            # every development load; writes docs/reference/economy.md and its picture
-    python -m benchmarks.economy --quick    # four loads, no sensitivity, nothing written but build/bench/economy.json
+    python -m benchmarks.economy --quick    # every second load
 
 A week is the load repeated back to back: what it cost, times 168 hours over its length. Both rivals are given what no
 operator has, the setting that is cheapest on this very load and still keeps the promise; ours is as shipped.
@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ from benchmarks._rows import BUILD, Row, write
 from benchmarks.board import flights, standings, tracks
 from benchmarks.board.flights import Effort
 from benchmarks.board.standings import Board
-from benchmarks.board.tracks import ROOT, Track
+from benchmarks.board.tracks import ROOT, Half, Track
 from benchmarks.scoreboard import Progress
 
 PAGE = ROOT / "docs" / "reference" / "economy.md"
@@ -32,7 +31,7 @@ PICTURE = ROOT / "docs" / "images" / "economy.svg"
 WEEK_H = 168.0
 STARTUP_S = 120.0
 PEAK, HPA = ("static",), ("hpa", "hpa-saturation")
-SETTINGS = 8
+SETTINGS, SHAKEN_SETTINGS = 8, 5
 SHAKEN = ("azure-chat-32b", "day-mixed-32b", "three-variants-day-8b")
 """Loads whose price, SLO and start-up time are changed: recorded, made, and with a choice of accelerators."""
 
@@ -95,33 +94,35 @@ def _week(board: Board, setting: Setting, per_week: float) -> Week:
     return Week(sum(flight.score.accelerator_hours.values()) * per_week, flight.score.cost * per_week)
 
 
-def effort(*startups_s: float) -> Effort:
+def effort(*startups_s: float, settings: int = SETTINGS, bounded: bool = True) -> Effort:
     """Return what is flown: ours as shipped, the rivals over their knobs."""
-    return Effort((OURS, *PEAK, *HPA), (*PEAK, *HPA), startups_s, 1, SETTINGS)
+    return Effort((OURS, *PEAK, *HPA), (*PEAK, *HPA), startups_s, 1, settings, bounded=bounded)
 
 
-def savings(chosen: Sequence[Track], *startups_s: float, workers: int) -> list[Saving]:
+def savings(chosen: Sequence[Track], wanted: Effort, workers: int) -> list[Saving]:
     """Fly the loads, and return what each saves at each start-up time."""
-    cells = list(effort(*startups_s).cells(chosen))
+    cells = list(wanted.cells(chosen))
     results = flights.run(cells, BUILD / "scoreboard", workers=workers, told=Progress())
     failed = {cell: found["error"] for cell, found in results.items() if "error" in found}
     for cell, error in failed.items():
         print(f"{cell.track.name if cell.track else ''}, {cell.task}: {error}", file=sys.stderr)
     boards = [board for board in standings.boards(results) if not board.errors]
-    return [saving(board, startup) for board in boards for startup in startups_s]
+    return [saving(board, startup) for board in boards for startup in wanted.startups_s]
 
 
 def shaken(workers: int) -> list[tuple[str, Saving]]:
     """Return savings with another price, SLO or start-up time, one at a time."""
     chosen = [track for track in tracks.development() if track.name in SHAKEN]
-    found = [(f"start-up {each.startup_s:g} s", each) for each in savings(chosen, 60.0, 300.0, workers=workers)]
+    shaking = effort(STARTUP_S, settings=SHAKEN_SETTINGS, bounded=False)
+    others = replace(shaking, startups_s=(60.0, 300.0))
+    found = [(f"start-up {each.startup_s:g} s", each) for each in savings(chosen, others, workers)]
     for slo in (0.75, 1.5):
         changed = [replace(track, slo=slo) for track in chosen]
-        found += [(f"limits x {slo:g}", each) for each in savings(changed, STARTUP_S, workers=workers)]
+        found += [(f"limits x {slo:g}", each) for each in savings(changed, shaking, workers)]
     for price in (0.5, 2.0):
         changed = [replace(track, price=price) for track in chosen]
         told = f"price of the dearest accelerator x {price:g}"
-        found += [(told, each) for each in savings(changed, STARTUP_S, workers=workers)]
+        found += [(told, each) for each in savings(changed, shaking, workers)]
     return found
 
 
@@ -205,7 +206,7 @@ def _handles() -> Iterator[Line2D]:
 
 TEXT = """# What it saves
 
-Made by `make bench-economy` (`python -m benchmarks.economy`) at commit {commit}; not by hand. A week is each
+Made by `{command}` at commit {commit}; not by hand. A week is each
 development load repeated back to back: its cost, times 168 hours over its length; most loads are made, not recorded
 ([benchmarks/board/scenes](../../benchmarks/board/scenes)). Start-up {startup:g} s, seed 0, money in the unit of the
 price per replica-hour that stands in the load's file. *Static*: the cheapest of {settings} constant fleets (and the
@@ -222,7 +223,7 @@ Over all loads that ours and the rival keep: {sums}.
 
 ## If something were different
 
-One change at a time, on three loads.
+One change at a time, on three loads; {shaken} settings of the rivals.
 
 | change | load | ours keeps | saved over static | saved over tuned HPA |
 |---|---|---|---|---|
@@ -233,37 +234,33 @@ One change at a time, on three loads.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fly, print and write ``build/bench/economy.json``, the page and its picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="four loads, no sensitivity, no page")
+    parser.add_argument("--quick", action="store_true", help="every second load of each half")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     wanted = parser.parse_args(arguments)
-    chosen = [track for track in tracks.development() if track.half is not tracks.Half.ADVERSARIAL]
-    found = savings(chosen[:: len(chosen) // 4] if wanted.quick else chosen, STARTUP_S, workers=wanted.workers)
+    step = 2 if wanted.quick else 1
+    chosen = tracks.thinned([each for each in tracks.development() if each.half is not Half.ADVERSARIAL], step)
+    found = savings(chosen, effort(STARTUP_S), wanted.workers)
     table = "\n".join([HEAD, *(line(each) for each in found)])
     rows = summary(found)
     print(table)
-    print(f"written: {write('economy-quick' if wanted.quick else 'economy', rows)}")
-    if not wanted.quick:
-        _written(found, table, rows, shaken(wanted.workers), PAGE)
-    return 0
-
-
-def _written(
-    found: Sequence[Saving], table: str, rows: Sequence[Row], changes: Sequence[tuple[str, Saving]], page: Path
-) -> None:
-    PICTURE.write_text(charts.svg(picture(found)), encoding="utf-8")
+    print(f"written: {write('economy', rows)}")
+    command = f"make bench-economy{' ARGS=--quick' if wanted.quick else ''}"
+    sums = "; ".join(f"{row.id} {row.value:g} {row.unit}" for row in rows)
     lines = [
         f"| {told} | {each.board.track.name} | {'yes' if each.kept else '**no**'} | {_share(each.share(each.peak))} "
         f"| {_share(each.share(each.hpa))} |"
-        for told, each in changes
+        for told, each in shaken(wanted.workers)
     ]
-    page.write_text(
+    PICTURE.write_text(charts.svg(picture(found)), encoding="utf-8")
+    PAGE.write_text(
         TEXT.format(
-            commit=flights.commit(), startup=STARTUP_S, settings=SETTINGS, table=table, changes="\n".join(lines),
-            sums="; ".join(f"{row.id} {row.value:g} {row.unit}" for row in rows),
+            command=command, commit=flights.commit(), startup=STARTUP_S, settings=SETTINGS, shaken=SHAKEN_SETTINGS,
+            table=table, sums=sums, changes="\n".join(lines),
         ),
         encoding="utf-8",
     )  # fmt: skip
-    print(f"written: {page} and {PICTURE}")
+    print(f"written: {PAGE} and {PICTURE}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from autoscaler.errors import InputError
 from benchmarks._rows import BUILD
 from benchmarks.board import flights, page, standings, tracks
 from benchmarks.board.flights import Cell, Effort, Found, Refereed
-from benchmarks.board.tracks import ROOT, Half, Track
+from benchmarks.board.tracks import ROOT, Track
 from benchmarks.referee import cells as referee
 
 PAGE = ROOT / "docs" / "scoreboard.md"
@@ -90,13 +90,11 @@ def _tracks(wanted: argparse.Namespace) -> tuple[Track, ...]:
     if wanted.shared and not tracks.shared():
         msg = f"--shared: no traces in {tracks.TRACES}; set DISAGG_SHARED to the folder above them"
         raise InputError(msg)
-    chosen = [track for track in known if wanted.only in track.name]
-    if wanted.quick and not wanted.only:
-        chosen = [track for half in Half for track in [t for t in chosen if t.half is half][::2]]
+    chosen = tuple(track for track in known if wanted.only in track.name)
     if not chosen:
         msg = f"--only: no load of the development set has {wanted.only!r} in its name"
         raise InputError(msg)
-    return tuple(chosen)
+    return tracks.thinned(chosen, 2) if wanted.quick and not wanted.only else chosen
 
 
 def _effort(wanted: argparse.Namespace) -> Effort:

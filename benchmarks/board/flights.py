@@ -82,12 +82,14 @@ class Effort:
     seeds: int
     settings: int
     referee: tuple[Refereed, ...] = ()
+    bounded: bool = True
 
     def cells(self, tracks: Sequence[Track]) -> Iterator[Cell]:
         """Yield every cell, track by track; knobs are swept on seed 0, the load as it is."""
         for track in tracks:
             for startup in self.startups_s:
-                yield Cell(Bounded(startup), track)
+                if self.bounded:
+                    yield Cell(Bounded(startup), track)
                 for name in self.policies:
                     yield from (Cell(flight, track) for flight in self._flights(name, startup))
         yield from (Cell(task) for task in self.referee)

@@ -24,10 +24,9 @@ class Board:
 
     @property
     def pairs(self) -> Iterator[tuple[str, float]]:
-        """Yield policy and start-up time of every setting that was flown as shipped."""
+        """Yield policy and start-up time of everyone who was flown as shipped."""
         sweep = self.comparison.sweep
-        flown = {(each.flight.policy, each.flight.startup_s) for each in self.comparison.flights}
-        yield from ((name, s) for s in sweep.startups_s for name in sweep.policies if (name, s) in flown)
+        yield from ((name, s) for s in sweep.startups_s for name in sweep.policies if self.shipped(name, s))
 
     def shipped(self, policy: str, startup_s: float) -> list[Flown]:
         """Return the flights of a policy as shipped, a seed each."""

@@ -87,6 +87,11 @@ def shared() -> tuple[Track, ...]:
     )
 
 
+def thinned(found: Sequence[Track], step: int) -> tuple[Track, ...]:
+    """Return every so many-th track of each half, beginning with its first."""
+    return tuple(track for half in Half for track in [each for each in found if each.half is half][::step])
+
+
 def _in_order(found: Sequence[Track]) -> tuple[Track, ...]:
     return tuple(sorted(found, key=lambda track: ([*Half].index(track.half), track.name)))
 
