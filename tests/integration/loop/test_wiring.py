@@ -151,7 +151,7 @@ def test_of_two_controllers_one_acts_and_drains_through_the_picker(
         picker(scene) as (scheduler, options),
         controller(scene, scene.folder / "one", scheduler, options) as one,
     ):
-        one.until(scene.settled, "both pools at the wanted size, ready")
+        eventually(lambda: min(scene.sizes.now().values()) > 1, within_s=PATIENCE_S, what="growth of both pools")
         with controller(scene, scene.folder / "two", scheduler, options) as two:
             two.until(lambda ticks: len(ticks) >= 3, "a second controller that ticks")
             scene.traffic.turn(0.0)
