@@ -330,6 +330,8 @@ class _Pool:
         still = [name for pod in self.ours if noted(pod) is not None for name in still_listed(pod, membership)]
         if still:
             return f"a picker still lists {', '.join(still)}"
+        if len(self.live) > self.workload.requested:
+            return f"an earlier removal is not done: {len(self.live)} pods, of {self.workload.requested} asked for"
         return ""
 
 

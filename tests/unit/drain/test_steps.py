@@ -294,4 +294,6 @@ def test_a_pod_whose_removal_was_asked_for_stays_withdrawn_until_it_is_gone(
 def test_a_removal_that_is_not_done_is_not_counted_twice() -> None:
     pods = (pod("a"), pod("b", drained=EMPTY), pod("c", drained=UNROUTED))
     reports = {"a": engine("a"), "b": engine("b"), "c": engine("c", running=5.0)}
-    assert actions(scene(pods, 1, engines=reports, requested=2)) == (), "another step down would take c with its work"
+    steps = drain.steps(scene(pods, 1, engines=reports, requested=2))
+    assert steps.actions == (), "another step down would take c with its work"
+    assert "an earlier removal is not done: 3 pods, of 2 asked for" in str(steps.reasons["decode"])
