@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from autoscaler.domain.policy import Budget
@@ -90,7 +91,7 @@ class _Program:
         n, k = len(options), len(claims)
         most = [_most(option) for option in options]
         least = [min(option.variant.min_replicas, top) for option, top in zip(options, most, strict=True)]
-        starts = np.hstack([-np.eye(n), np.eye(n), np.zeros((n, k))])
+        starts = sparse.hstack([-sparse.eye_array(n), sparse.eye_array(n), sparse.csr_array((n, k))], format="csr")
         requested = np.array([float(option.requested) for option in options])
         bounds = Bounds(np.array([*least, *[0.0] * (n + k)]), np.array([*most, *[np.inf] * n, *[1.0] * k]))
         limits = (LinearConstraint(starts, lb=-requested), *_covering(claims, n), *_budget(options, budget, n + k))
@@ -117,18 +118,21 @@ def _most(option: Option) -> float:
 
 
 def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
-    """Return one row per pool: its replicas do at least the claim's served share."""
-    rows, column = [], 0
+    """Return one row per pool of which something is asked: its replicas do at least the claim's served share."""
+    cells: list[tuple[int, int, float]] = []
+    row = column = 0
     for index, claim in enumerate(claims):
         for pool in claim.pools:
-            row = np.zeros(2 * options + len(claims))
-            for option in pool:
-                row[column] = 1.0 / option.alone if option.alone else 0.0
-                column += 1
-            row[2 * options + index] = -1.0 - spare(pool)
             if all(option.alone for option in pool):
-                rows.append(LinearConstraint(row[None, :], lb=-1e-9))
-    return rows
+                cells += [(row, column + place, 1.0 / option.alone) for place, option in enumerate(pool)]
+                cells.append((row, 2 * options + index, -1.0 - spare(pool)))
+                row += 1
+            column += len(pool)
+    if not cells:
+        return []
+    rows, columns, values = zip(*cells, strict=True)
+    shape = (row, 2 * options + len(claims))
+    return [LinearConstraint(sparse.csr_array((values, (rows, columns)), shape=shape), lb=-1e-9)]
 
 
 def _budget(options: Sequence[Option], budget: Budget, others: int) -> list[LinearConstraint]:
