@@ -38,6 +38,9 @@ PENDING = Seconds(120.0)
 """A removal that was asked for and is not done keeps its pods withdrawn for so long beyond their deadlines: after an
 outage a workload's controller acts up to 45 s late, and it would take another pod for one that serves again."""
 
+BALANCE = Seconds(300.0)
+"""A warm pod waits no longer than this for the other role to come closer to its plan."""
+
 SAMPLE_AHEAD = Seconds(2.0)
 """A sample may be so much newer than our own clock says it is."""
 
@@ -417,17 +420,24 @@ def _growth(scene: Scene, pools: Sequence[_Pool]) -> list[Action]:
 
 
 def _announcements(scene: Scene, pools: Sequence[_Pool]) -> list[Action]:
-    """Return the gated pods that are warm; a role that is far ahead of the other waits for it."""
+    """Return the gated pods that are warm; a role that is far ahead of the other waits for it, but not for ever."""
     share = {role: _ready_share(role, pools) for role in Role}
     opened: list[Action] = []
     for pool in pools:
         partner = {Role.PREFILL: Role.DECODE, Role.DECODE: Role.PREFILL}.get(pool.variant.role)
         ahead = partner is not None and share[pool.variant.role] > 2.0 * share[partner] > 0.0
         for pod in pool.live:
-            warm = pod.warm_up is not None and pod.ready_since is not None and pod.state is PodState.STARTING
-            if warm and not ahead and scene.at >= after(pod.ready_since or scene.at, pod.warm_up or Seconds(0.0)):
+            warm = _warm_since(pod)
+            if warm is not None and scene.at >= (after(warm, BALANCE) if ahead else warm):
                 opened.append(Announce(pool.ref, pod.name, pod.uid))
     return opened
+
+
+def _warm_since(pod: Pod) -> Instant | None:
+    """Return when a gated pod is (or will be) warm; None: it is not gated, or not ready yet."""
+    if pod.warm_up is None or pod.ready_since is None or pod.state is not PodState.STARTING:
+        return None
+    return after(pod.ready_since, pod.warm_up)
 
 
 def _ready_share(role: Role, pools: Sequence[_Pool]) -> float:
