@@ -7,6 +7,8 @@ written anew.
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -149,6 +151,14 @@ def probed() -> list[Row]:
             1,
             "ticks",
         ),
+        (
+            "shift-after",
+            "level shift x10: P90 over the load ten minutes later, worst of 20",
+            probes.after_shift,
+            1.5,
+            1.25,
+            "ratio",
+        ),
         ("tick", "one profile's tick, mean, ticks of 15 s", probes.profile_tick_ms, 1.0, 1.0, "ms"),
         ("thousand", "1,000 series, one tick, training amortised", probes.thousand_series_s, 1.0, 1.0, "s"),
         ("replay", "10,000 samples x 3 profiles replayed", probes.replay_s, 5.0, 5.0, "s"),
@@ -187,10 +197,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def page(scores: Sequence[Score], table: Sequence[Row]) -> str:
     """Return the page as Markdown."""
     head = Path(__file__).with_name("forecast_page.md").read_text()
-    sections = {"GATES": gates(table), "FORECASTERS": forecasters(scores), "SERIES": by_series(scores)}
+    sections = {
+        "COMMIT": [_commit()],
+        "GATES": gates(table),
+        "FORECASTERS": forecasters(scores),
+        "SERIES": by_series(scores),
+    }
     for name, lines in sections.items():
         head = head.replace(f"{{{name}}}", "\n".join(lines))
     return head
+
+
+def _commit() -> str:
+    """Return the commit that the tree was made from, as far as git tells."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    told = subprocess.run([git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603 - no input
+    return told.stdout.strip() or "unknown"
 
 
 def gates(table: Sequence[Row]) -> list[str]:

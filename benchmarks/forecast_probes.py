@@ -54,6 +54,20 @@ def _shift(tick: float, seed: int) -> int:
     return 60
 
 
+def after_shift() -> float:
+    """Return the P90 over the load ten minutes after a load grew tenfold, ticks of 15 s; the worst of 20 draws."""
+    return max(_after_shift(seed) for seed in range(20))
+
+
+def _after_shift(seed: int) -> float:
+    draw = np.random.default_rng(seed)
+    series = SeriesForecaster()
+    series.watch((2, 1))
+    for i, rate in enumerate([2.0] * 40 + [20.0] * 40):
+        series.observe(Instant((i + 1) * 15.0), float(draw.poisson(rate * 15.0) / 15.0), 1.0)
+    return series.forecast(series.path(), HORIZON, HOLD).mean.levels[P90] / 20.0
+
+
 def profile_tick_ms() -> float:
     """Return the mean time of observing and forecasting one profile (three signals, two horizons), ticks of 15 s."""
     forecaster = LoadForecaster()
