@@ -26,8 +26,7 @@ GAMMA = 0.01
 """Step of adaptation of P90 (rarer levels: smaller); 0.02 is unstable: pinball loss up to +11 %."""
 
 SAFE_SIDE = 0.82
-"""Upper quantiles aim at so many times the misses of their name: adaptation lags behind what makes errors grow, never behind
-calm."""
+"""Upper quantiles aim at so many times their misses: adaptation lags behind what makes errors grow, not behind calm."""
 
 OWN_SPREAD = 30.0
 """So many errors count as much as the prior in how large errors are."""
