@@ -11,7 +11,7 @@ from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
 from autoscaler.observe.connection import Connection
 from autoscaler.policy import durations
-from autoscaler.settings import Server
+from autoscaler.settings import Loop, Server
 
 PolicyOption: TypeAlias = Annotated[
     list[Path], typer.Option("--policy", "-p", help="SLO policy file; may be given several times.")
@@ -128,6 +128,19 @@ def positive(text: str, option: str) -> Seconds:
         msg = f"{option}: {text!r} is no time at all; write for example 15s"
         raise InputError(msg)
     return length
+
+
+def loop(period: str, deadline: str, history: str) -> Loop:
+    """Return how the loop runs.
+
+    Raises:
+        InputError: one of them is no duration, or period or deadline 0.
+    """
+    return Loop(
+        period=positive(period, "--period"),
+        deadline=positive(deadline, "--deadline"),
+        history=duration(history, "--history"),
+    )
 
 
 def window(text: str | None) -> Seconds | None:

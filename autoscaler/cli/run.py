@@ -90,11 +90,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     options.choice(log_format, "--log-format", ("json", "console"))
     telemetry.configure(log_level, as_json=log_format == "json")
     connection = options.connection(prometheus, token_file, user, password_file, ca_file)
-    loop = Loop(
-        period=options.positive(period, "--period"),
-        deadline=options.positive(deadline, "--deadline"),
-        history=options.duration(history, "--history"),
-    )
+    loop = options.loop(period, deadline, history)
     mine = shards.parsed(shard)
     policies = wiring.policies(policy or [])
     wiring.priors(policies)  # files that cannot be used are told before anything starts
