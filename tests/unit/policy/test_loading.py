@@ -36,7 +36,7 @@ def test_every_example_is_valid_without_a_warning(path: Path) -> None:
 
 
 def test_all_examples_get_on_with_each_other() -> None:
-    assert len(load_policies(EXAMPLES).policies) == len(EXAMPLES) == 4
+    assert len(load_policies(EXAMPLES).policies) == len(EXAMPLES) == 5
 
 
 def test_a_file_becomes_domain_values() -> None:
