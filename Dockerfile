@@ -14,10 +14,10 @@ RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 # the packages first: they change seldom
-RUN uv sync --frozen --no-dev --no-install-project --no-cache
+RUN uv sync --frozen --no-dev --extra otel --no-install-project --no-cache
 COPY README.md LICENSE NOTICE ./
 COPY autoscaler ./autoscaler
-RUN uv sync --frozen --no-dev --no-editable --no-cache
+RUN uv sync --frozen --no-dev --extra otel --no-editable --no-cache
 
 FROM ${RUN}
 # distroless has Python 3.11 as python3; packages of the build are pure or manylinux wheels for it
