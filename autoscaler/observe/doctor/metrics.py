@@ -89,6 +89,9 @@ def engines(policy: SLOPolicy, look: MetricsLook) -> Seen:
     looked = f"{ENGINES[0]}{{namespace={policy.namespace!r}, model_name={policy.model!r}}}"
     if _mine(policy, look, ENGINES):
         return Seen(looked)
+    workloads = _workloads(policy, look)
+    if policy.scale_to_zero.enabled and workloads and not any(workload.pods for workload in workloads):
+        return Seen(looked, skipped="the model sleeps: it has no replica")
     return Seen(looked, [_absent(policy, look, (*ENGINES, *ENGINES_OLD), "engine")])
 
 
