@@ -23,9 +23,8 @@ class OwnMetrics:
     def __init__(self, registry: CollectorRegistry, policies: Sequence[SLOPolicy] = (), *, shard: str = "1/1") -> None:
         """Register the collectors, for whichever policies will be decided for by this of several controllers."""
         gauge = _gauges(registry)
-        gauge("shard_info", "1; the label tells which part of the namespaces is decided for.", ("shard",)).labels(
-            shard
-        ).set(1)
+        self._shard = gauge("shard_info", "1; the label says which part of the namespaces is decided for.", ("shard",))
+        self._shard.labels(shard).set(1)
         self._wanted = gauge("wanted_replicas", "Replicas the plan asks for.", VARIANT)
         self._uncapped = gauge("uncapped_replicas", "Replicas before bounds, budget and damping.", VARIANT)
         self._requested = gauge("requested_replicas", "Replicas that the scale target's spec asks for.", VARIANT)

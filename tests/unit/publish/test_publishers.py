@@ -163,3 +163,20 @@ def test_one_publisher_that_fails_keeps_no_other_from_its_turn() -> None:
         asyncio.run(Every([full, good, broken, good]).publish(BLIND))
     assert told == ["good", "good"]
     asyncio.run(Every([good]).publish(BLIND))
+
+
+def test_metrics_tell_which_shard_speaks_and_keep_telling_it() -> None:
+    registry = CollectorRegistry()
+    own = OwnMetrics(registry, shard="2/3")
+    asyncio.run(own.publish(BLIND))
+    assert registry.get_sample_value("autoscaler_shard_info", {"shard": "2/3"}) == 1
+
+
+def test_a_tick_that_misses_everything_is_told_in_twenty_lines_and_a_sum() -> None:
+    gaps = tuple(Gap("ttft", f"{KEY}/{n}", Missing(GapReason.UNREACHABLE, AT, "no answer")) for n in range(500))
+    with capture_logs() as lines:
+        asyncio.run(EventLog().publish(TickRecord(Observation(AT, gaps=gaps), Plan(AT))))
+    events = [line["event"] for line in lines]
+    assert events.count("signal_missing") == 20
+    (more,) = (line for line in lines if line["event"] == "signals_missing")
+    assert (more["all"], more["told"]) == (500, 20)
