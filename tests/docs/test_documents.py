@@ -52,6 +52,13 @@ def test_every_module_that_is_run_exists(page: Path) -> None:
             assert not local or path.with_suffix(".py").exists() or (path / "__main__.py").exists(), call
 
 
+@pages
+def test_every_path_that_is_named_exists(page: Path) -> None:
+    folders = "autoscaler|benchmarks|docs|examples|manifests|policies|tests|tools"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists() or path.startswith("docs/design/NNN"), path
+
+
 def test_commands_are_found_at_all() -> None:
     texts = [page.read_text(encoding="utf-8") for page in DOCUMENTS]
     assert sum(len(list(commands(text, "autoscaler"))) for text in texts) > 40
