@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from autoscaler.backtest.forecasts import Score, Series, judged
+from autoscaler.backtest.forecasts import SHORTEST, Score, Series, judged
 from autoscaler.errors import InputError
 from autoscaler.forecast.evaluation import MIXTURE
 from benchmarks import forecast_probes as probes
@@ -120,8 +120,9 @@ def _halves(later: Sequence[Score]) -> list[Row]:
 
 
 def geometric(values: Iterable[float]) -> float:
-    """Return the geometric mean."""
-    return float(np.exp(np.mean(np.log(list(values)))))
+    """Return the geometric mean; NaN of nothing."""
+    known = list(values)
+    return float(np.exp(np.mean(np.log(known)))) if known else float("nan")
 
 
 def _at_most(name: str, what: str, value: float, target: float, moonshot: float, unit: str = "ratio") -> Row:
@@ -179,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         series = [each for path in options.trace or traces.development() for each in traces.read(path)]
     except InputError as error:
         print(error, file=sys.stderr)
+        return 1
+    if any(len(each.values) < SHORTEST for each in series):
+        print(f"a trace lasts less than {SHORTEST} minutes: nothing to judge forecasts on", file=sys.stderr)
         return 1
     parts = Parallel(n_jobs=options.workers)(delayed(scored)(each, options.every) for each in series)
     scores = [score for part in parts for score in part]

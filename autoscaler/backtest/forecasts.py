@@ -24,8 +24,8 @@ SIGNALS = ("requests", "prompt_tokens", "output_tokens")
 EVERYTHING = "all"
 """The name under which all profiles together are judged."""
 
-SHORTEST = 30
-"""Minutes below which there is nothing to judge: half of them are the past of the first forecast."""
+SHORTEST = 45
+"""Minutes below which there is nothing to judge: half of them are the past of the first forecast, which reaches 15."""
 
 SHORT = 600
 """Minutes below which a series is too short to judge coverage."""
@@ -88,7 +88,10 @@ def judged(series: Series, every: int = 5) -> Judged:
     """Return the scores of every forecaster on a series, origins ``every`` so many minutes."""
     result = evaluation.rolling_origin(series.values, first=series.first, grain=series.grain, every=every)
     scores = tuple(
-        _score(series, result, name, column) for name in result.by_forecaster for column in range(len(result.horizons))
+        _score(series, result, name, column)
+        for name, said in result.by_forecaster.items()
+        for column in range(len(result.horizons))
+        if not np.isnan(said.expected[:, column] - result.came[:, column]).all()
     )
     return Judged(series, result, scores)
 

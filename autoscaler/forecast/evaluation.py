@@ -158,10 +158,18 @@ def _usual(values: FloatArray) -> FloatArray:
 
 
 def relative_error(result: RollingOrigin, forecaster: str) -> FloatArray:
-    """Return the mean absolute error over that of the last value, per horizon."""
-    own = np.nanmean(np.abs(result.by_forecaster[forecaster].expected - result.came), axis=0)
-    reference = np.nanmean(np.abs(result.by_forecaster[REFERENCE].expected - result.came), axis=0)
+    """Return the mean absolute error over that of the last value, per horizon; NaN where the forecaster never spoke."""
+    own = _mean_error(result.by_forecaster[forecaster].expected, result.came)
+    reference = _mean_error(result.by_forecaster[REFERENCE].expected, result.came)
     return np.asarray(own / np.maximum(reference, 1e-12))
+
+
+def _mean_error(expected: FloatArray, came: FloatArray) -> FloatArray:
+    errors = np.abs(expected - came)
+    known = ~np.isnan(errors)
+    counts = known.sum(axis=0)
+    sums = np.where(known, errors, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def coverage(came: FloatArray, bounds: FloatArray) -> float:

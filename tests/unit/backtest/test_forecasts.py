@@ -63,7 +63,7 @@ def test_profiles_are_judged_alone_and_together() -> None:
 
 
 def test_a_short_trace_is_refused() -> None:
-    with pytest.raises(InputError, match=r"steady: 20 minutes are too few .* 30 or more"):
+    with pytest.raises(InputError, match=r"steady: 20 minutes are too few .* 45 or more"):
         series_of(trace(20))
 
 
