@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler.cli import shards
 from autoscaler.policy import load_policies
 from tests.contract.manifests.rendering import (
     CHART,
@@ -23,7 +24,12 @@ from tools.servers import find
 
 pytestmark = pytest.mark.integration  # needs kustomize and helm
 
-SETTINGS = ((), ("mode=Auto",), ("mode=Auto", "namespaces={llm}", "monitoring.enabled=true", "replicas=1"))
+SETTINGS = (
+    (),
+    ("mode=Auto",),
+    ("mode=Auto", "namespaces={llm}", "monitoring.enabled=true", "replicas=1"),
+    ("shard=2/4", "listen.tokenSecret=s"),
+)
 LOOKING = {"get", "list", "watch"}
 WORKLOADS = {"", "apps", "leaderworkerset.x-k8s.io", "disaggregatedset.x-k8s.io"}
 
@@ -54,7 +60,9 @@ def test_the_chart_passes_its_linter(settings: tuple[str, ...]) -> None:
     assert linted(*settings) == ""
 
 
-@pytest.mark.parametrize("value", ["mode=auto", "namespaces={a,b}", "prometheus.url=prometheus:9090", "replica=3"])
+@pytest.mark.parametrize(
+    "value", ["mode=auto", "namespaces={a,b}", "prometheus.url=prometheus:9090", "replica=3", "shard=4"]
+)
 def test_the_chart_refuses_a_value_that_means_nothing(value: str) -> None:
     assert linted(value) != ""
 
@@ -169,3 +177,27 @@ def test_the_example_deployment_fits_its_policy() -> None:
     route = the(objects, "HTTPRoute")
     (backend,) = route["spec"]["rules"][0]["backendRefs"]
     assert (backend["kind"], backend["name"]) == ("InferencePool", pool["metadata"]["name"])
+
+
+def test_a_shard_of_the_chart_may_hold_its_own_lease() -> None:
+    objects = templated("shard=2/4")
+    (deployment,) = (found for found in objects if found["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    namespace, _, name = next(arg for arg in container["args"] if arg.startswith("--lease=")).partition("/")
+    assert "--shard=2/4" in container["args"]
+    wanted = shards.parsed("2/4").lease((namespace, name))
+    assert wanted is not None
+    rules = [rule for found in objects if found["kind"] == "Role" for rule in found["rules"]]
+    assert [wanted[1]] in [rule.get("resourceNames") for rule in rules]
+
+
+def test_a_token_for_the_metrics_is_mounted_and_shown_by_prometheus() -> None:
+    objects = templated("listen.tokenSecret=listen", "monitoring.enabled=true")
+    (deployment,) = (found for found in objects if found["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert "--listen-token-file=/var/run/listen/token" in pod["containers"][0]["args"]
+    assert "/var/run/listen" in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    assert "listen" in [volume.get("secret", {}).get("secretName") for volume in pod["volumes"]]
+    (monitor,) = (found for found in objects if found["kind"] == "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "listen", "key": "token"}}
