@@ -134,7 +134,7 @@ def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 def test_the_command_judges_a_trace_without_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw = np.random.default_rng(3)
-    arrivals = np.sort(draw.uniform(0.0, 2700.0, 5000))
+    arrivals = np.sort(draw.uniform(0.0, 3600.0, 5000))
     rows = "\n".join(f"{at:.3f},{draw.integers(50, 150)},{draw.integers(5, 15)}" for at in arrivals)
     file = tmp_path / "trace.csv"
     file.write_text(f"arrival_s,input_tokens,output_tokens\n{rows}\n", encoding="utf-8")
