@@ -81,7 +81,7 @@ async def _storm(plane: ControlPlane, folder: Path, chance: random.Random, kills
         world.targets = {role.value: START for role in live.ROLES}
         async with world.running():
             await _until(lambda: state.exists() and all(len(p.members) == 2 * START for p in world.pickers))
-            world.refused = 0  # while the first pods started
+            world.flowing = True
             weather = _Weather(plane, session, proxy, world, chance)
             async with weather.watched():
                 await weather.rage(kills, longest_s)

@@ -94,10 +94,9 @@ async def _played(plane: ControlPlane, state: Path, scenario: Scenario, seed: in
         world.targets = {role.value: START for role in live.ROLES}
         async with world.running(), _groups(session, namespace):
             await _until(lambda: state.exists() and all(len(p.members) == 2 * START for p in world.pickers))
-            world.refused = 0  # while the first pods started
-            world.traffic.lost.clear()
+            world.flowing = True
             found = await (_plain if scenario.plain else _drained)(session, world, scenario, chance, plane)
-            world.requests_per_second = 1e-9
+            world.flowing = False
             await asyncio.sleep(SETTLED_S)
         found.finished, found.refused = world.traffic.finished, world.refused
         found.lost = [str(it) for it in world.traffic.lost]

@@ -171,6 +171,7 @@ class Cluster:
         self._ended = set[str]()  # by uid
         self.targets = {role.value: 2 for role in ROLES}
         self.requests_per_second = 3.0  # of the engines' time
+        self.flowing = False  # whether requests come: not before the first pods serve
         self.blind_until = [0.0] * pickers  # by time.monotonic
         self.clocks = [0.0, 0.0]  # by how much those of the controllers are wrong, of the engines' time
         self.wrong: list[str] = []  # removals of pods that were not withdrawn and empty
@@ -304,7 +305,8 @@ class Cluster:
         arrives, scraped = float(now()), 0.0
         while True:
             self._env.run(now())
-            while arrives <= now():
+            arrives = arrives if self.flowing else float(now())
+            while self.flowing and arrives <= now():
                 arrives += self._chance.expovariate(self.requests_per_second)
                 self._request()
             if time.monotonic() - scraped > SCRAPE_S:

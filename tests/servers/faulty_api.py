@@ -60,10 +60,10 @@ class FaultyApi:
         beyond = ssl.create_default_context(cafile=str(self._certificate))
         connector = aiohttp.TCPConnector(ssl=beyond, limit=0)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False, read_bufsize=2**21) as self._http:
-            runner = web.ServerRunner(web.Server(self._answer))
+            runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
             await runner.setup()
             try:
-                await web.TCPSite(runner, "127.0.0.1", port, ssl_context=own, shutdown_timeout=0.1).start()
+                await web.TCPSite(runner, "127.0.0.1", port, ssl_context=own).start()
                 yield self
             finally:
                 await runner.cleanup()

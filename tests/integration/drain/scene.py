@@ -81,5 +81,6 @@ async def cluster(  # noqa: PLR0913 - what a scene is made of
         made.targets = {role.value: start for role in live.ROLES}
         async with made.running():
             await until(lambda: all(len(p.members) == 2 * start for p in made.pickers), "the pickers' members")
+            made.flowing = True
             await until(state.exists, "the state")
             yield made
