@@ -1,4 +1,7 @@
-"""What a role needs of each of its variants, alone: present load, load to come, and work that already waits."""
+"""What a role needs of each of its variants, alone: present load, load to come, and work that already waits.
+
+The present load counts in full, whatever a forecast makes of the next minute: a forecast may only add to it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +52,8 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     if not situation.parts.queue_tail and isinstance(stage, PrefillStage):
         stage = replace(stage, queues=False)
     margin = situation.margins.of(variant.role)
-    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin))
+    now = traffic.present(variant.role, situation.soon, situation.demands)
+    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin)).at_least(now)
     later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin))
     queued = _backlog(situation, variant.role, stage, classes, soon, known)
     prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]

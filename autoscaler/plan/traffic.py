@@ -85,6 +85,10 @@ class Levels:
         """Return levels that carry a further flow, given as a share of the expected load, in the same mix."""
         return replace(self, tokens_per_s=self.tokens_per_s + share * self.expected_tokens_per_s)
 
+    def at_least(self, tokens_per_s: FloatArray) -> "Levels":
+        """Return levels none of which lies below a load, shape (classes,)."""
+        return replace(self, tokens_per_s=np.maximum(self.tokens_per_s, tokens_per_s))
+
 
 def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand], margin: float = 1.0) -> Levels:
     """Return what a role may have to serve ``horizon`` from now.
@@ -100,6 +104,11 @@ def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand], margi
     apart, together = np.abs(own).sum(axis=1), np.sqrt((own**2).sum(axis=1))
     shrink = np.divide(together, apart, out=np.ones_like(apart), where=apart > 0)
     return Levels(horizon, np.maximum(0.0, medians + margin * own * shrink[:, None]))
+
+
+def present(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand]) -> FloatArray:
+    """Return what a role has to serve now: tokens per second of each class, shape (classes,)."""
+    return np.array([_tokens(role, demand)[horizon].now for demand in demands])
 
 
 def _tokens(role: Role, demand: ProfileDemand) -> Mapping[Seconds, RateForecast]:

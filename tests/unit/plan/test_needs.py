@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from autoscaler.domain.demand import Quantiles, changed, unchanging
 from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.pool import Role
 from autoscaler.domain.reason import Code
@@ -31,6 +32,16 @@ def situation(rag: float, *, waiting: float = 0.0, prefill: int = 2) -> Situatio
 def test_present_load_expected_load_and_its_highest_level_are_in_order(role: Role) -> None:
     need = needs.of_role(situation(8.0), role)[role.value]
     assert 1 <= need.lower <= need.wanted.replicas <= need.upper
+
+
+@pytest.mark.parametrize("role", [Role.PREFILL, Role.DECODE])
+def test_a_forecast_of_nothing_takes_nothing_from_the_present_load(role: Role) -> None:
+    busy = situation(20.0)
+    nothing = Quantiles((0.5,), (0.0,))
+    misled = replace(busy, demand=changed(busy.demand, lambda rate: replace(rate, mean=nothing, maximum=nothing)))
+    steady = replace(busy, demand=unchanging(busy.demand))
+    for name, need in needs.of_role(misled, role).items():
+        assert need.wanted.replicas == needs.of_role(steady, role)[name].wanted.replicas > 1
 
 
 def test_a_role_without_a_pool_needs_nothing_of_nobody() -> None:
