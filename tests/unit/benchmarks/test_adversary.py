@@ -45,9 +45,13 @@ def test_an_attempt_says_what_aims_need() -> None:
 @pytest.mark.parametrize(
     ("tried", "misses", "over_bound", "over_hpa"),
     [
-        pytest.param(Tried(SHORT, 0.995, kept=True, cost=6.0, bound=3.0, hpa=4.0), 0.0, 2.0, 1.5, id="kept"),
-        pytest.param(Tried(SHORT, 0.9, kept=False, cost=6.0, bound=3.0, hpa=None), 0.1, 0.0, 0.0, id="missed"),
-        pytest.param(Tried(SHORT, 0.9, kept=False, cost=6.0, bound=None, hpa=3.0), 0.0, 0.0, 2.0, id="nobody could"),
+        pytest.param(Tried(SHORT, 0.995, kept=True, cost=6.0, bound=3.0, hpa=4.0, rival=1.0), 0.0, 2.0, 1.5, id="kept"),
+        pytest.param(
+            Tried(SHORT, 0.9, kept=False, cost=6.0, bound=3.0, hpa=None, rival=0.97), 0.07, 0.0, 0.0, id="missed"
+        ),
+        pytest.param(
+            Tried(SHORT, 0.9, kept=False, cost=6.0, bound=None, hpa=3.0, rival=1.0), 0.0, 0.0, 2.0, id="nobody could"
+        ),
     ],
 )
 def test_aims(tried: Tried, misses: float, over_bound: float, over_hpa: float) -> None:
