@@ -15,7 +15,7 @@ SHORT = Pattern((0.5, 1.0, 0.2, 0.5, 0.1, 0.3), (0.0, 1.0, 0.5, 0.0, 0.0, 1.0), 
 
 
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 6))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_patterns_stay_within_their_limits(seed: int, steps: int) -> None:
     random = np.random.default_rng(seed)
     pattern = Pattern.random(random)
@@ -64,6 +64,7 @@ levels = st.lists(st.floats(0.2, 5.0), min_size=3, max_size=3).map(sorted)
 
 
 @given(levels=levels, now=st.floats(0.5, 2.0))
+@settings(deadline=None)
 def test_the_opposite_of_the_opposite_is_the_forecast(levels: list[float], now: float) -> None:
     told = Quantiles((0.1, 0.5, 0.9), tuple(levels))
     turned = _opposite.mirrored(told, now)
