@@ -67,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     say("--against", default="all", help=f"by comma, or all: {', '.join(OTHERS)}")
     say("--startup", help="start-up times in seconds, by comma (60,180,300; quick: 120)")
     say("--seeds", type=int, help="runs of each cell; seed 0 is the load as it is (3; quick: 1)")
-    say("--settings", type=int, help="values of each knob, swept on seed 0 (4; quick: 3, for six policies)")
+    say(
+        "--settings",
+        type=int,
+        help="values of each knob beside the shipped one, swept on seed 0 (3; quick: for six policies)",
+    )
     say("--only", default="", help="development loads whose name holds this")
     say("--shared", action="store_true", help="also the larger development loads, from $DISAGG_SHARED/traces")
     say("--quick", action="store_true", help="every second development load, little of everything")
@@ -106,7 +110,7 @@ def _effort(wanted: argparse.Namespace) -> Effort:
         tuple(name for name in QUICK_TUNED if name in policies) if quick and wanted.against == "all" else policies,
         seconds(wanted.startup) if wanted.startup else (120.0,) if quick else (60.0, 180.0, 300.0),
         wanted.seeds or (1 if quick else 3),
-        wanted.settings or (3 if quick else 4),
+        wanted.settings or 3,
         (QUICK_REFEREE if quick else REFEREE) if there else (),
     )
 

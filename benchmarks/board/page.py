@@ -48,7 +48,8 @@ def _head(found: Sequence[Board], told: Told) -> str:
 
 Made by `{told.command}` at commit {told.commit}; not by hand.
 {len(found)} loads x start-up {startups} s x {effort.seeds} seed(s) x {len(effort.policies)} policies in our tunnel;
-{effort.settings} settings of the knobs of {len(effort.tuned)} policies on seed 0. The development loads are data:
+{effort.settings} settings beside the shipped one of the knobs of {len(effort.tuned)} policies, on seed 0 (a coarse grid
+flatters us; `make bench-economy` gives static and HPA eight). The development loads are data:
 [benchmarks/board/scenes](../benchmarks/board/scenes) and three of `examples/scenarios`; most are made, not recorded
 (each file says so). Other loads: `python -m benchmarks.scoreboard --trace FILE --policy POLICY.yaml
 --startup 60,180,300 --seeds 3 --against all --json out.json`.
