@@ -177,7 +177,7 @@ def picture(found: Sequence[Saving]) -> Figure:
         axes.set_yticks(range(len(shown)), [each.board.track.name for each in shown])
         axes.invert_yaxis()
         axes.set_xlabel("cost of a week, % of the smallest static fleet that keeps the promise (lower is better)")
-        axes.set_title("What a week costs; hollow: the promise was missed, so that nothing is saved")
+        axes.set_title("a week's cost; hollow: promise missed, nothing saved")
         axes.legend(handles=[*_handles()], loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8.5)
         figure.set_facecolor("white")
         return figure
