@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain import signal
+from autoscaler.domain.fleet import Workload
 from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Seconds
 from autoscaler.plan import sizing, traffic
+from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.capacity import DecodeStage, PrefillStage, Stage
 from autoscaler.plan.situation import Knowledge, Situation
 from autoscaler.plan.sizing import Requirement
@@ -100,11 +102,24 @@ def _backlog(
     queued = (_waiting(situation.observed.engines, pods) + held) * per_request
     if queued <= 0:
         return 0.0
-    served_per_s = len(pods) * total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
-    left = queued + (total - served_per_s) * known.lead
+    each_per_s = total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
+    served_per_s = len(pods) * each_per_s
+    helped = each_per_s * _to_come_s(situation, role, known.lead)
+    left = queued + (total - served_per_s) * known.lead - helped
     if queued > served_per_s * min(c.profile.slo.ttft for c in classes):
-        left = max(left, queued)
+        left = max(left, queued - helped)
     return max(0.0, left) / known.startup / total
+
+
+def _to_come_s(situation: Situation, role: Role, horizon: Seconds) -> float:
+    """Return the replica-seconds until a horizon of the replicas that are starting now."""
+    seconds = 0.0
+    for variant in situation.policy.pool(role):
+        known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
+        if isinstance(workload, Workload):
+            coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
+            seconds += sum(max(0.0, horizon - arrival) for arrival in coming if arrival > 0)
+    return seconds
 
 
 def _waiting(engines: Mapping[str, EngineLoad], pods: set[str]) -> float:

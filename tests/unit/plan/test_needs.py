@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from autoscaler.domain.demand import Quantiles, changed, unchanging
+from autoscaler.domain.fleet import Pod, PodState, Workload
 from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.pool import Role
 from autoscaler.domain.reason import Code
 from autoscaler.domain.signal import GapReason, Missing
+from autoscaler.domain.units import Instant
 from autoscaler.plan import needs
 from autoscaler.plan.risk import Margins
 from autoscaler.plan.situation import Situation
@@ -69,6 +71,18 @@ def test_waiting_work_counts_as_far_as_it_will_still_wait(
     plain = needs.of_role(situation(rag, prefill=ready), Role.PREFILL)["prefill"]
     assert (need.wanted.code is Code.BACKLOG) is backlog
     assert (need.wanted.replicas > plain.wanted.replicas) is backlog
+
+
+def test_a_queue_is_not_answered_twice_while_what_was_ordered_for_it_starts() -> None:
+    waiting = situation(8.0, waiting=120.0, prefill=1)
+    half_way = Instant(planning.NOW - planning.LEAD / 2.0)
+    served = planning.workload("prefill", 1)
+    starting = tuple(Pod(f"new-{n}", "prefill", PodState.STARTING, half_way, scheduled=half_way) for n in range(3))
+    fleet = {**waiting.observed.fleet, "prefill": Workload("prefill", 4, (*served.pods, *starting))}
+    ordered = replace(waiting, observed=replace(waiting.observed, fleet=fleet))
+    before, after = (needs.of_role(known, Role.PREFILL)["prefill"].wanted for known in (waiting, ordered))
+    assert before.code is Code.BACKLOG
+    assert after.replicas < before.replicas
 
 
 @pytest.mark.parametrize("role", [Role.PREFILL, Role.DECODE])
