@@ -37,6 +37,10 @@ UPPER = 0.9
 EVENT_MARGIN = 1.5
 """No bound exceeds so many times the highest expected level, where an announced event carries it beyond the cap."""
 
+FALLEN, COMEBACK = 0.5, 2.0
+"""After a level shift to less than so much of the hour's highest, bounds stay below so many times that highest: errors
+are shares of the level, and little of it is left."""
+
 ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
 
@@ -248,8 +252,10 @@ class SeriesForecaster:
                 max(min(level, states.threshold), states.bound(q, ahead, now, highest=highest))
                 for q, level in zip(PROBABILITIES, levels, strict=True)
             )
+        peak = self.memory.highest(60)
+        fell = self.memory.bank.unsettled and now < FALLEN * peak
         # an announced event may pass what the last hour allows
-        cap = max(RUNAWAY * self.memory.highest(60), EVENT_MARGIN * float(path.max()))
+        cap = max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * float(path.max()))
         if states.applies:
             cap = max(now, states.highest)
         return _clipped(levels, [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES], cap)

@@ -111,9 +111,14 @@ class TrendBank:
     surprises: int = 0  # ticks in a row far outside on the same side (signed)
 
     @property
+    def unsettled(self) -> bool:
+        """Tell whether the level has shifted lately."""
+        return self.settled_s <= SETTLING
+
+    @property
     def cautious_level(self) -> float:
         """Return the present level; after a shift, while few samples support it, its own upper bound (P90)."""
-        if self.settled_s > SETTLING:
+        if not self.unsettled:
             return self.level
         variance = sum(w * m.var_level for w, m in zip(self.weights, self.members, strict=True))
         return self.level + 1.2816 * math.sqrt(variance)
