@@ -35,10 +35,6 @@ class Environment:
             raise ValueError(msg)
         heapq.heappush(self._heap, (time, priority, next(self._serial), action, argument))
 
-    def peek(self) -> float:
-        """Return the time of the next event; infinity if none is left."""
-        return self._heap[0][0] if self._heap else float("inf")
-
     def run(self, until: float) -> None:
         """Let everything happen up to and including ``until``, which is then the present."""
         heap, pop = self._heap, heapq.heappop

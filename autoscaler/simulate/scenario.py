@@ -316,10 +316,6 @@ class Scenario:
         """Return what a Decider is told beforehand: how fast replicas are, as a measurement would say it."""
         return {self.policy.key: {name: Prior(supply.replica, MEASURED) for name, supply in self.supplies.items()}}
 
-    def seeded(self, seed: int) -> "Scenario":
-        """Return the same scenario with other start-up times (and, for made load, the same load)."""
-        return replace(self, seed=seed)
-
 
 def read_scenario(path: Path, *, seed: int | None = None) -> Scenario:
     """Read a scenario file.
