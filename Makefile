@@ -30,7 +30,7 @@ test: setup ## all tests; finds or installs the servers they need, a test withou
 test-fast: setup ## the tests that need neither servers nor patience; ARGS="-k word" for some of them
 	$(RUN) $(PYTEST) -n $(WORKERS) -m "not integration and not slow" $(ARGS)
 
-check: setup ## format, lint, types, import contracts, lengths and cycles, generated files
+check: setup ## format, lint, types, import contracts, lengths of functions, generated files
 	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports check-shape check-generated
 
 check-format:

@@ -27,18 +27,6 @@ def function(lines: int, *, docstring: int = 0) -> str:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        pytest.param({"a": "from autoscaler import b\n", "b": "x = 1\n"}, "", id="one way"),
-        pytest.param({"a": "from autoscaler import b\n", "b": "import autoscaler.a\n"}, "import cycle", id="a circle"),
-        pytest.param(
-            {"a": "def f():\n    from autoscaler.b import x\n", "b": "from autoscaler.a import f\n"},
-            "import cycle",
-            id="a circle through a function",
-        ),
-        pytest.param(
-            {"a": "if TYPE_CHECKING:\n    from autoscaler import b\n", "b": "from autoscaler import a\n"},
-            "",
-            id="for types",
-        ),
         pytest.param({"a": function(60, docstring=20)}, "", id="long, and its docstring"),
         pytest.param({"a": function(61)}, "61 lines, at most 60", id="too long"),
         pytest.param({"a": function(31)}, "", id="one of many"),
