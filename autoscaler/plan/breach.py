@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from autoscaler.domain.fleet import PodState, Workload
 from autoscaler.domain.observation import EngineLoad, Latency
-from autoscaler.domain.plan import VariantPlan
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.profile import RequestProfile
-from autoscaler.domain.reason import Code, Evidence, Reason
+from autoscaler.domain.reason import Code, Evidence
 from autoscaler.domain.signal import is_present
+from autoscaler.plan import guardrails
 from autoscaler.plan.guardrails import Proposals
 from autoscaler.plan.situation import Situation
 
@@ -34,10 +34,11 @@ AT_MOST = 0.5
 
 def answered(situation: Situation, proposals: Proposals) -> Proposals:
     """Return proposals that add to decode where a profile's gaps are broken now and replicas are too slow for it."""
-    broken = [profile for profile in situation.policy.profiles if _within(situation, profile) is not None]
+    shares = ((_within(situation, profile), profile) for profile in situation.policy.profiles)
+    broken = [(share, profile) for share, profile in shares if share is not None]
     if not broken:
         return proposals
-    tightest = min(broken, key=lambda profile: profile.slo.itl)
+    within, tightest = min(broken, key=lambda found: found[1].slo.itl)
     amended = proposals
     for role in (role for role in Role if role.decodes):
         pool, pods = situation.policy.pool(role), situation.ready_pods(role)
@@ -48,11 +49,12 @@ def answered(situation: Situation, proposals: Proposals) -> Proposals:
         evidence: Evidence = {
             "profile": tightest.name,
             "limit_s": float(tightest.slo.itl),
-            "within": _within(situation, tightest) or 0.0,
+            "within": within,
             "slow": slow,
             "ready": len(pods),
         }
-        amended = _raised(pool, len(pods) + more, Reason(Code.BREACHED, evidence), amended)
+        short = len(pods) + more - sum(amended[variant.name].target for variant in pool)
+        amended = guardrails.raised(pool, short, Code.BREACHED, amended, evidence)
     return amended
 
 
@@ -78,15 +80,3 @@ def _too_slow(engine: EngineLoad | None, limit_s: float) -> bool:
     if engine is None or not is_present(engine.itl_mean_s) or not is_present(engine.running):
         return False
     return engine.running >= 1.0 and engine.itl_mean_s > NEAR * limit_s
-
-
-def _raised(pool: Sequence[Variant], wish: int, reason: Reason, proposals: Proposals) -> Proposals:
-    """Add replicas up to a wish to the cheapest variants that have room."""
-    amended: dict[str, VariantPlan] = dict(proposals)
-    more = wish - sum(amended[variant.name].target for variant in pool)
-    for variant in sorted(pool, key=lambda v: (v.cost_per_replica_hour, v.name)):
-        now = amended[variant.name]
-        added = min(more, max(0, variant.max_replicas - now.target))
-        if added > 0:
-            amended[variant.name], more = now.amended(now.target + added, reason), more - added
-    return amended

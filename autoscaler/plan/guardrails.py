@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 from autoscaler.domain.plan import VariantPlan
 from autoscaler.domain.policy import Budget, RatioGuard
 from autoscaler.domain.pool import Role, Variant
-from autoscaler.domain.reason import Code, Reason
+from autoscaler.domain.reason import Code, Evidence, Reason
 
 Amendment: TypeAlias = Callable[[VariantPlan], VariantPlan]
 Proposals: TypeAlias = Mapping[str, VariantPlan]  # by variant name
@@ -121,9 +122,9 @@ def within_ratio(variants: Sequence[Variant], guard: RatioGuard, proposals: Prop
     least, most = guard.min_prefill_per_decode, guard.max_prefill_per_decode
     prefill, decode = (_total(variants, role, proposals) for role in (Role.PREFILL, Role.DECODE))
     if least is not None and prefill < least * decode:
-        return _raised(variants, Role.PREFILL, math.ceil(least * decode) - prefill, proposals)
+        return raised(_pool(variants, Role.PREFILL), math.ceil(least * decode) - prefill, Code.RATIO_GUARD, proposals)
     if most is not None and prefill > most * decode:
-        return _raised(variants, Role.DECODE, math.ceil(prefill / most) - decode, proposals)
+        return raised(_pool(variants, Role.DECODE), math.ceil(prefill / most) - decode, Code.RATIO_GUARD, proposals)
     return proposals
 
 
@@ -131,14 +132,19 @@ def _total(variants: Sequence[Variant], role: Role, proposals: Proposals) -> int
     return sum(proposals[v.name].target for v in variants if v.role is role)
 
 
-def _raised(variants: Sequence[Variant], role: Role, more: int, proposals: Proposals) -> Proposals:
-    """Add replicas to the cheapest variants of a role that have room."""
+def _pool(variants: Sequence[Variant], role: Role) -> list[Variant]:
+    return [variant for variant in variants if variant.role is role]
+
+
+def raised(
+    pool: Sequence[Variant], more: int, code: Code, proposals: Proposals, evidence: Evidence = MappingProxyType({})
+) -> Proposals:
+    """Add replicas to the cheapest variants of a pool that have room, and say why."""
     amended = dict(proposals)
-    for variant in sorted((v for v in variants if v.role is role), key=lambda v: (v.cost_per_replica_hour, v.name)):
+    for variant in sorted(pool, key=lambda v: (v.cost_per_replica_hour, v.name)):
         now = amended[variant.name]
         added = min(more, max(0, variant.max_replicas - now.target))
         if added > 0:
-            reason = Reason(Code.RATIO_GUARD, {"from": now.target, "to": now.target + added})
-            amended[variant.name] = now.amended(now.target + added, reason)
-            more -= added
+            reason = Reason(code, {**evidence, "from": now.target, "to": now.target + added})
+            amended[variant.name], more = now.amended(now.target + added, reason), more - added
     return amended

@@ -5,15 +5,17 @@ sized as ever, once there is something to size by. Not knowing is never quiet: a
 that is missing, begins the quiet time anew.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autoscaler.domain.fleet import PodState, Workload
 from autoscaler.domain.observation import EngineLoad, ModelObservation, ProfileLoad
 from autoscaler.domain.plan import VariantPlan
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
-from autoscaler.domain.signal import is_present, known
+from autoscaler.domain.signal import GapReason, Missing, is_present, known
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.plan.guardrails import Proposals
 from autoscaler.plan.situation import Situation
@@ -31,7 +33,9 @@ class Quiet:
 
     def updated(self, at: Instant, observed: ModelObservation) -> "Quiet":
         """Return the same after another look."""
-        if not all(_idle(load) for load in observed.loads.values()) or not all(map(_empty, observed.engines.values())):
+        if not _told(observed) or not all(map(_idle, observed.loads.values())):
+            return Quiet(None, at)
+        if not all(map(_empty, observed.engines.values())):
             return Quiet(None, at)
         followed = self.seen is not None and at - self.seen <= LONGEST_GAP
         return Quiet(self.since if followed and self.since is not None else at, at)
@@ -41,9 +45,21 @@ class Quiet:
         return Seconds(0.0 if self.since is None else at - self.since)
 
 
+def _told(observed: ModelObservation) -> bool:
+    """Tell whether something is known of the load, and of the engine of every pod that serves.
+
+    A replayed past has no fleet; where the fleet is missing now, counts are held anyway.
+    """
+    workloads = (each for each in observed.fleet.values() if isinstance(each, Workload))
+    serving = (pod.name for each in workloads for pod in each.in_state(PodState.READY))
+    return bool(observed.loads) and all(pod in observed.engines for pod in serving)
+
+
 def _idle(load: ProfileLoad) -> bool:
-    rate = load.requests_per_second
-    return is_present(rate) and rate <= 0.0 and known(load.queued_requests, 0.0) <= 0.0
+    rate, queued = load.requests_per_second, load.queued_requests
+    if isinstance(queued, Missing):
+        queued = 0.0 if queued.reason is GapReason.ABSENT else math.inf  # absent: this picker holds no requests
+    return is_present(rate) and rate <= 0.0 and queued <= 0.0
 
 
 def _empty(engine: EngineLoad) -> bool:

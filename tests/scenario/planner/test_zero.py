@@ -12,7 +12,7 @@ from autoscaler.domain.observation import Observation, ProfileLoad
 from autoscaler.domain.policy import Behavior, ScaleToZero, ScalingRules, StepKind, StepLimit
 from autoscaler.domain.pool import Role
 from autoscaler.domain.reason import Code
-from autoscaler.domain.signal import Missing
+from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.step import PrefillModel
 from autoscaler.plan import planner
@@ -185,6 +185,23 @@ def test_history_tells_how_long_it_has_been_quiet_but_not_across_a_gap() -> None
         found = found.updated(each.at, each.models[story.policy.key])
     assert found.lasted(Instant(600.0)) == 600.0
     assert found.updated(Instant(1200.0), past[0].models[story.policy.key]).lasted(Instant(1200.0)) == 0.0
+
+
+def test_not_knowing_is_never_quiet() -> None:
+    story = sleeper()
+    fleet = {v.name: planning.workload(v.name, 1) for v in story.policy.variants}
+    told = {f"{name}-0": planning.engine(f"{name}-0", running=0.0, waiting=0.0) for name in fleet}
+    idle_now = replace(planning.situation(story.policy, {}, fleet, engines=told).observed, loads=loads())
+    stale = replace(loads()["rag"], queued_requests=Missing(GapReason.STALE, planning.NOW))
+    absent = replace(stale, queued_requests=ABSENT)  # this picker holds no requests
+    blind = [
+        replace(idle_now, loads={}),
+        replace(idle_now, engines={name: engine for name, engine in told.items() if name != "decode-0"}),
+        replace(idle_now, loads=loads() | {"rag": stale}),
+    ]
+    assert [Quiet().updated(planning.NOW, each).since for each in blind] == [None, None, None]
+    holdless = replace(idle_now, loads=loads() | {"rag": absent})
+    assert [Quiet().updated(planning.NOW, each).since for each in (idle_now, holdless)] == [planning.NOW] * 2
 
 
 TUNNEL = """
