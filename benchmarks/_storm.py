@@ -195,7 +195,9 @@ class _Weather:
             await asyncio.to_thread(self._plane.kill_api_server)
             self.found.outages += 1
             await asyncio.sleep(self._chance.uniform(0.0, 2.0))
+            self._world.recovered_at = float("inf")
             await asyncio.shield(asyncio.to_thread(self._plane.start_api_server))
+            self._world.recovered_at = time.monotonic() + live.RECOVERY_S
             for number in range(len(self._world.pickers)):
                 self._world.blind_until[number] = time.monotonic() + self._chance.uniform(0.0, 45.0) / live.SPEED
 

@@ -50,6 +50,7 @@ class Workload:
     requested: int  # spec.replicas
     pods: tuple[Pod, ...] = ()
     rolling_out: bool = False  # pods of two revisions exist, or the spec is newer than what its controller has seen
+    disturbed: bool = False  # the API server was out of reach a moment ago: others may not know yet what we know
 
     def in_state(self, *states: PodState) -> tuple[Pod, ...]:
         """Return the pods in any of the given states."""

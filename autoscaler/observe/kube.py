@@ -190,6 +190,7 @@ class KubeFleet:
                 for seen in sorted(attribution.pods[found.target.uid], key=lambda seen: seen.pod.name)
             ),
             rolling_out=found.target.rolling_out,
+            disturbed=self._pods[variant.target.namespace].disturbed,
         )
 
 

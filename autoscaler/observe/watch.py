@@ -41,6 +41,9 @@ class Freshness:
     stale_after: Seconds = Seconds(60.0)  # two periods and some: one lost renewal is no alarm
     resync: Seconds = Seconds(600.0)  # list anew, in case that an event was lost
     page: int = 500  # objects per page of a list
+    recovery: Seconds = Seconds(
+        60.0
+    )  # after an outage others see changes later than we: a watch tries again every 45 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Copy(Generic[T]):
         self._freshness = freshness
         self._objects: dict[str, T] = {}
         self._version = ""  # resourceVersion to watch from; empty: list first
-        self._contact = self._listed = 0.0  # on the clock of the event loop
+        self._contact = self._listed = self._disturbed = 0.0  # on the clock of the event loop
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -97,13 +100,21 @@ class Copy(Generic[T]):
         return self.age > self._freshness.stale_after
 
     @property
+    def disturbed(self) -> bool:
+        """Tell whether an outage is so near that others who watch may still see what was before it.
+
+        It was noticed here, or may have been before the start.
+        """
+        return _clock() - self._disturbed < self._freshness.recovery
+
+    @property
     def why(self) -> str:
         """Return what went wrong last, in words."""
         return str(self.problem) if self.problem else f"nothing heard for {self.age:.0f} s"
 
     def start(self) -> None:
         """Begin to follow."""
-        self._contact = _clock()
+        self._contact = self._disturbed = _clock()
         self._task = asyncio.create_task(self._follow(), name=f"copy of {self.subject}")
 
     async def close(self) -> None:
@@ -135,7 +146,7 @@ class Copy(Generic[T]):
                 await self._watch(place)
                 failures, self.problem = 0, None
             except KubeError as error:
-                self.problem = error
+                self.problem, self._disturbed = error, _clock()
                 if error.status not in RESUMABLE:
                     self._version = ""
                 await asyncio.sleep(self._session.backoff.delay(failures))
@@ -170,6 +181,8 @@ class Copy(Generic[T]):
             self.problem = None
             await self._take(events)
             self._heard()
+        if _clock() - begun < self._freshness.period / 2:
+            self._disturbed = _clock()  # the server is about to leave
         if _clock() - begun < min(1.0, self._freshness.period / 2):
             # a server that hangs up at once, again and again, would else be asked without pause
             await asyncio.sleep(self._session.backoff.delay(1))

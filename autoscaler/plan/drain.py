@@ -290,9 +290,10 @@ class _Pool:
     def removable(self) -> int:
         """Count the replicas that can go now: the cluster shows notes that say so, and what they say still holds.
 
-        None while an earlier removal is not done: its pods would be counted twice.
+        None while an earlier removal is not done: its pods would be counted twice. None soon after an outage of the API
+        server: the workload's controller may know the new count before it knows which pods are noted.
         """
-        if self.frozen or self.unfinished or isinstance(self.scene.membership, Missing):
+        if self.frozen or self.unfinished or self.workload.disturbed or isinstance(self.scene.membership, Missing):
             return 0
         gone = [pod for pod in self.leaving if self._again_empty(pod)]
         if not any(pod.ordinal is not None for pod in self.live):
@@ -335,6 +336,10 @@ class _Pool:
             return f"a picker still lists {', '.join(still)}"
         if len(self.live) > self.workload.requested:
             return f"an earlier removal is not done: {len(self.live)} pods, of {self.workload.requested} asked for"
+        if self.workload.disturbed:
+            return (
+                "the API server was out of reach, or is watched anew: its controllers may not know the pods' notes yet"
+            )
         return ""
 
 

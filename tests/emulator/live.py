@@ -13,13 +13,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from autoscaler.act.lease import Terms
 from autoscaler.cli import actuation
+from autoscaler.domain.fleet import Workload
 from autoscaler.domain.membership import withdrawn
 from autoscaler.domain.observation import Latency, ModelObservation, ProfileLoad
 from autoscaler.domain.policy import ScaleDown, Scheduler, SchedulerKind, SLOPolicy
@@ -53,7 +54,8 @@ SCRAPE_S = 0.3
 DRAIN_TIMEOUT_S = 600.0  # of the engines' time: a minute
 TERMS = Terms(duration=Seconds(1.0), margin=Seconds(0.4), retry=Seconds(0.1))
 ROLES = (Role.PREFILL, Role.DECODE)
-QUICK = Freshness(period=Seconds(5.0), stale_after=Seconds(15.0), resync=Seconds(600.0))
+QUICK = Freshness(period=Seconds(5.0), stale_after=Seconds(15.0), resync=Seconds(600.0), recovery=Seconds(0.0))
+RECOVERY_S = 20.0  # of real time: a real controller's watches come back so late after an outage of a few seconds
 
 
 def policy(namespace: str, kind: str, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> SLOPolicy:
@@ -173,6 +175,9 @@ class Cluster:
         self.requests_per_second = 3.0  # of the engines' time
         self.flowing = False  # whether requests come: not before the first pods serve
         self.blind_until = [0.0] * pickers  # by time.monotonic
+        self.recovered_at = (
+            0.0  # by time.monotonic: when the API server's own controllers see all again, after an outage
+        )
         self.clocks = [0.0, 0.0]  # by how much those of the controllers are wrong, of the engines' time
         self.wrong: list[str] = []  # removals of pods that were not withdrawn and empty
         self._samples: dict[str, deque[Sample]] = {}
@@ -347,6 +352,7 @@ class Cluster:
         state = {
             "targets": self.targets,
             "clocks": self.clocks,
+            "disturbed": time.monotonic() < self.recovered_at,
             "samples": {pod: list(samples) for pod, samples in self._samples.items() if samples},
             "ttft": recent[int(0.99 * (len(recent) - 1))] if recent else None,
         }
@@ -356,7 +362,11 @@ class Cluster:
 
 
 class Controller:
-    """Decides from the cluster and the state file; remembers nothing."""
+    """Decides from the cluster and the state file; remembers nothing.
+
+    The state file tells it of an outage: the product lets a minute pass after each start of its own instead, and the
+    controllers of a storm do not live so long.
+    """
 
     def __init__(
         self, fleet: KubeFleet, pickers: Pickers, actuator: Actuator, chosen: SLOPolicy, state: Path, clock: int
@@ -386,14 +396,16 @@ class Controller:
         ttft = Latency(0.0, 0.0, 0.0, state["ttft"], 1.0, 1.0) if state["ttft"] is not None else none
         load = ProfileLoad("all", absent, absent, absent, absent, absent, absent, ttft, absent, absent)
         engines = {pod: engine_load(pod, [tuple(each) for each in found]) for pod, found in state["samples"].items()}
-        observed = ModelObservation(
-            self._policy.key, {"all": load}, view.workloads, engines, 0.0, membership=membership
-        )
+        fleet = {
+            name: replace(found, disturbed=state["disturbed"]) if isinstance(found, Workload) else found
+            for name, found in view.workloads.items()
+        }
+        observed = ModelObservation(self._policy.key, {"all": load}, fleet, engines, 0.0, membership=membership)
         return drain.Scene(Instant(now() + wrong), self._policy, observed, MappingProxyType(state["targets"]))
 
 
 @contextlib.asynccontextmanager
-async def controller(
+async def controller(  # noqa: PLR0913 - what a controller is started with
     kubeconfig: Path,
     namespace: str,
     state: Path,
@@ -401,14 +413,19 @@ async def controller(
     kind: str = "Deployment",
     *,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    recovery_s: float = 0.0,
     rival: int | None = None,
 ) -> AsyncIterator[Controller]:
-    """Start a controller that has seen the cluster; ``rival``: its number, where two compete for a Lease."""
+    """Start a controller that has seen the cluster.
+
+    ``recovery_s``: how long it removes nothing after its start or an outage; ``rival``: its number, where two compete
+    for a Lease.
+    """
     chosen, login, jitter = policy(namespace, kind, drain_timeout_s), Login(kubeconfig=str(kubeconfig)), lambda: 0.5
     acting = Acting(tuple(urls), lease=None if rival is None else (namespace, "controller"))
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(await KubeSession.open(jitter=jitter, login=login))
-        fleet = KubeFleet(session, (chosen,), QUICK)
+        fleet = KubeFleet(session, (chosen,), replace(QUICK, recovery=Seconds(recovery_s)))
         await fleet.start()
         stack.push_async_callback(fleet.close)
         wall = lambda: Instant(time.time())  # noqa: E731  # what people read in the Lease

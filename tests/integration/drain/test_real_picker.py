@@ -140,7 +140,9 @@ def test_after_an_outage_nothing_is_lowered_before_the_picker_has_seen_the_drain
     async def play() -> None:
         async with (
             cluster(control_plane, namespace, state, over_http=True, asked=asked) as world,
-            live.controller(control_plane.kubeconfig(), namespace, state, world.urls) as running,
+            live.controller(
+                control_plane.kubeconfig(), namespace, state, world.urls, recovery_s=live.RECOVERY_S
+            ) as running,
         ):
             await asyncio.to_thread(control_plane.kill_api_server)
             await asyncio.to_thread(control_plane.start_api_server)

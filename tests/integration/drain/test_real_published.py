@@ -120,7 +120,7 @@ def test_what_is_published_is_what_the_pickers_list_throughout(
             stage.session(plane.kubeconfig()) as session,
             cluster(plane, namespace, state, startup_s=STARTUP_S) as world,
             audit.of(world, session),
-            live.controller(plane.kubeconfig(), namespace, state, world.urls) as running,
+            live.controller(plane.kubeconfig(), namespace, state, world.urls, recovery_s=live.RECOVERY_S) as running,
         ):
 
             async def reach(prefill: int, decode: int) -> None:

@@ -54,6 +54,7 @@ def scene(  # noqa: PLR0913 - each is what one of the tests is about
     drains: int = 2,
     held: bool = False,
     rolling_out: bool = False,
+    disturbed: bool = False,
     budget: Budget | None = None,
 ) -> drain.Scene:
     variant = Variant("decode", role, ScaleTarget("llm", "apps/v1", "Deployment", "decode"), "H200", 1, 1.0, 1, 9)
@@ -65,7 +66,7 @@ def scene(  # noqa: PLR0913 - each is what one of the tests is about
     )  # fmt: skip
     members = frozenset(p.name for p in pods if p.state is PodState.READY) if listed is None else listed
     membership = members if isinstance(members, Missing) else Membership({"a": members, "b": members})
-    workload = Workload("decode", len(pods) if requested is None else requested, pods, rolling_out)
+    workload = Workload("decode", len(pods) if requested is None else requested, pods, rolling_out, disturbed)
     reports = {p.name: engine(p.name) for p in pods} if engines is None else engines
     observed = ModelObservation("llm/model", {}, {"decode": workload}, reports, 0.0, membership=membership)
     return drain.Scene(NOW, policy, observed, {"decode": target}, frozenset({"decode"} if held else ()))
@@ -185,6 +186,14 @@ def test_while_held_drains_stay_and_nothing_begins() -> None:
 
 def test_a_roll_out_holds_removals() -> None:
     assert actions(scene((pod("a"), pod("b", drained=EMPTY)), 1, rolling_out=True)) == ()
+
+
+def test_soon_after_an_outage_drains_go_on_and_no_count_is_lowered() -> None:
+    pods = (pod("a"), pod("b"), pod("c", drained=EMPTY))
+    assert actions(scene(pods, 2, disturbed=False)) == (Scale(REF, 2, 3),)
+    steps = drain.steps(scene(pods, 1, disturbed=True))
+    assert [type(action) for action in steps.actions] == [Withdraw]
+    assert Code.UNCONFIRMED in {reason.code for reason in steps.reasons["decode"]}
 
 
 def test_the_last_decode_pod_stays() -> None:

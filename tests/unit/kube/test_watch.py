@@ -154,6 +154,22 @@ def test_a_copy_is_listed_anew_now_and_then(tmp_path: Path) -> None:
     play(story)
 
 
+def test_an_outage_is_remembered_until_others_have_recovered_too(tmp_path: Path) -> None:
+    hang_up = asyncio.Event()
+    api = FakePods(1, lambda _: [] if hang_up.is_set() else None)
+
+    async def story() -> None:
+        async with copied(api, tmp_path, Freshness(recovery=Seconds(1.0))) as copy:
+            assert copy.disturbed, "an outage may have been before the start"
+            await until(lambda: not copy.disturbed)
+        hang_up.set()
+        async with copied(api, tmp_path, Freshness(recovery=Seconds(1.0))) as copy:
+            await until(lambda: len(api.watches) > 12)
+            assert copy.disturbed, "a server that hangs up before the time is about to leave"
+
+    play(story)
+
+
 def test_one_bad_object_stops_nothing(tmp_path: Path) -> None:
     bad = pod(1) | {"spec": "not a spec"}
     mended = [{"type": "MODIFIED", "object": pod(1, version=2)}]
