@@ -6,6 +6,8 @@ Rules (names are used where results are compared with other pickers):
 - ``picks-stand``: prefill and decode replica are picked together on arrival; later changes of membership do not move a
   request that was picked (R6).
 - ``no-prefill-pod``: without a prefill member the decode replica computes the prompt itself.
+- ``all-decoders``: decode and unified members are picked from as one; a request that a unified replica gets it serves
+  whole.
 - ``no-decode-pod``: without a decode (or unified) member requests wait at the picker, in order of arrival.
 """
 
@@ -54,52 +56,56 @@ class Router:
     def __init__(self, routing: Routing = Routing.ROUND_ROBIN, scores: Scores | None = None) -> None:
         """Start without members."""
         self.members: dict[Role, list[Endpoint]] = {role: [] for role in Role}
+        self._decoders: list[Endpoint] = []  # members that generate tokens, in order of admission
         self.scores = scores or Scores()
         self._turn = dict.fromkeys(Role, 0)
-        self._pick: dict[Routing, Callable[[Role, Request], Endpoint]] = {
+        pick: dict[Routing, Callable[[Role, Request], Endpoint]] = {
             Routing.ROUND_ROBIN: self._next,
             Routing.LEAST_LOADED: self._least_loaded,
             Routing.PICKER: self._best,
         }
-        self.pick_member = self._pick[routing]
+        self._pick = pick[routing]
         self._decides = routing is Routing.PICKER and self.scores.non_cached_tokens > 0
 
     def add(self, role: Role, endpoint: Endpoint) -> None:
         """Admit a member."""
         if endpoint not in self.members[role]:
             self.members[role].append(endpoint)
+            if role.decodes:
+                self._decoders.append(endpoint)
 
     def remove(self, role: Role, endpoint: Endpoint) -> None:
         """Drop a member; requests in flight are not touched."""
         if endpoint in self.members[role]:
             self.members[role].remove(endpoint)
+            if role.decodes:
+                self._decoders.remove(endpoint)
 
     def route(self, request: Request) -> bool:
         """Set the request's pods; false if there is nowhere to send it yet."""
-        members = self.members
-        if members[Role.UNIFIED] and not members[Role.DECODE]:
-            request.decode_pod = request.prefill_pod = self.pick_member(Role.UNIFIED, request)
-            return True
-        if not members[Role.DECODE]:
+        if not self._decoders:
             return False
-        request.decode_pod = decode = self.pick_member(Role.DECODE, request)
-        if not members[Role.PREFILL]:
+        request.decode_pod = decode = self._pick(Role.DECODE, request)
+        if decode.engine.role is Role.UNIFIED or not self.members[Role.PREFILL]:
             request.prefill_pod = decode
             return True
-        request.prefill_pod = prefill = self.pick_member(Role.PREFILL, request)
+        request.prefill_pod = prefill = self._pick(Role.PREFILL, request)
         if self._decides and request.input - _cached(prefill, request) < self.scores.non_cached_tokens:
             request.prefill_pod = decode
         return True
 
+    def _among(self, role: Role) -> list[Endpoint]:
+        return self._decoders if role.decodes else self.members[role]
+
     def _next(self, role: Role, _: Request) -> Endpoint:
-        members = self.members[role]
+        members = self._among(role)
         turn = self._turn[role] % len(members)
         self._turn[role] = turn + 1
         return members[turn]
 
     def _least_loaded(self, role: Role, _: Request) -> Endpoint:
         """Pick by prompt tokens that wait (prefill) or requests on the replica (others); ties in turn."""
-        members = self.members[role]
+        members = self._among(role)
         if len(members) == 1:
             return members[0]
         turn = self._turn[role] = (self._turn[role] + 1) % len(members)
@@ -116,7 +122,7 @@ class Router:
 
     def _best(self, role: Role, request: Request) -> Endpoint:
         """Pick the highest weighted sum of scores in 0..1; ties in turn."""
-        members, scores = self.members[role], self.scores
+        members, scores = self._among(role), self.scores
         if len(members) == 1:
             return members[0]
         turn = self._turn[role] = (self._turn[role] + 1) % len(members)

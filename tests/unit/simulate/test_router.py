@@ -105,3 +105,20 @@ def test_a_member_counts_once_however_often_it_is_admitted() -> None:
     router.add(Role.UNIFIED, only)
     router.remove(Role.UNIFIED, only)
     assert not router.route(request())
+
+
+@pytest.mark.parametrize("routing", list(Routing))
+def test_unified_replicas_take_their_turn_among_those_that_decode_and_serve_the_whole_request(routing: Routing) -> None:
+    router, both = Router(routing), place(Role.UNIFIED)
+    prefill, decode = place(Role.PREFILL), place(Role.DECODE)
+    for role, each in ((Role.PREFILL, prefill), (Role.DECODE, decode), (Role.UNIFIED, both)):
+        router.add(role, each)
+    picked = []
+    for _ in range(4):
+        asked = request()
+        assert router.route(asked)
+        asked.decode_pod.assigned.add(asked)
+        picked.append((asked.prefill_pod, asked.decode_pod))
+    assert picked.count((prefill, decode)) == picked.count((both, both)) == 2
+    router.remove(Role.UNIFIED, both)
+    assert routed(router, request()) == [decode]
