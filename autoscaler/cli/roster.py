@@ -6,7 +6,7 @@ from the past. What goes on being decided for is not disturbed.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -15,12 +15,12 @@ import structlog
 from autoscaler.cli import wiring
 from autoscaler.decider import Decider
 from autoscaler.domain.observation import Observation
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.policy import Mode, SLOPolicy, Written
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError, ObservationError
 from autoscaler.observe.kube import KubeFleet
 from autoscaler.observe.observer import ClusterObserver, PrometheusHistory
-from autoscaler.observe.policies import Policies
+from autoscaler.observe.policies import Policies, of_written
 from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.performance.prior import Prior
 from autoscaler.settings import Loop
@@ -43,11 +43,24 @@ Refused: TypeAlias = Mapping[str, Sequence[str]]
 Priors: TypeAlias = Mapping[str, Mapping[str, Prior]]
 
 
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The policies to decide for; by key what is known of their engines, and how their resources say them.
+
+    ``refused``: what is wrong with policies, by key; one of them that stands among ``policies`` is a former version.
+    """
+
+    policies: tuple[SLOPolicy, ...] = ()
+    priors: Priors = field(default_factory=lambda: MappingProxyType({}))
+    refused: Refused = field(default_factory=lambda: MappingProxyType({}))
+    written: Mapping[str, Written] = field(default_factory=lambda: MappingProxyType({}))
+
+
 class Follower(Protocol):
     """A part that is made for a set of policies."""
 
-    def __call__(self, policies: Sequence[SLOPolicy], refused: Refused) -> None:
-        """Serve these policies from now on; ``refused``: what is wrong with others, by key."""
+    def __call__(self, roll: Roll) -> None:
+        """Serve these policies from now on."""
         ...
 
 
@@ -74,7 +87,7 @@ class Roster:
         self._loop = loop
         self._followers = tuple(followers)
         self._known: Policies | None = None
-        self._policies: tuple[SLOPolicy, ...] = ()
+        self._roll = Roll()
 
     async def begin(self, now: Instant) -> None:
         """Take in the first policies, before the loop starts."""
@@ -91,17 +104,18 @@ class Roster:
         if current != self._known:
             await self._adopt(current, now, IN_A_TICK)
             self._known = current
-        return await self._observer.observe(now) if self._policies else Observation(now)
+        return await self._observer.observe(now) if self._roll.policies else Observation(now)
 
     async def _adopt(self, current: Policies, now: Instant, patience: Patience) -> None:
-        policies, priors, refused = usable(current, self._policies)
+        roll = usable(current, self._roll)
+        policies, refused = roll.policies, roll.refused
         metrics = self._metrics(policies)
         await self._fleet.follow(policies)
         self._observer.follow(policies, metrics)
-        newcomers = self._decider.follow(policies, priors)
+        newcomers = self._decider.follow(policies, roll.priors)
         for follow in self._followers:
-            follow(policies, refused)
-        self._policies = policies
+            follow(roll)
+        self._roll = roll
         log.info("policies", usable=[policy.key for policy in policies], refused=sorted(refused))
         for key, problems in refused.items():
             log.warning("policy_refused", policy=key, problems=list(problems))
@@ -135,14 +149,17 @@ class Roster:
 
 
 STANDS_IN = "meanwhile its last version that could be used is decided for"
+STANDS_IN_CAREFULLY = f"{STANDS_IN}, in mode Recommend, as the newest does not say Auto"
 
 
-def usable(current: Policies, before: Sequence[SLOPolicy] = ()) -> tuple[tuple[SLOPolicy, ...], Priors, Refused]:
+NOBODY = Roll()
+
+
+def usable(current: Policies, before: Roll = NOBODY) -> Roll:
     """Return the policies to decide for, what is known of their engines, and what is wrong with policies.
 
     A policy whose engines nobody knows anything of (no such profile, no such accelerator) stops no other. In place of
-    one that cannot be used, but could ``before``, its former version stays: a slip of an editor stops no pool. Not so
-    where another policy has been given its workloads meanwhile.
+    one that cannot be used, but could ``before``, its former version stays: a slip of an editor stops no pool.
     """
     policies: list[SLOPolicy] = []
     priors: dict[str, Mapping[str, Prior]] = {}
@@ -157,15 +174,43 @@ def usable(current: Policies, before: Sequence[SLOPolicy] = ()) -> tuple[tuple[S
             log.warning("policy_doubtful", policy=policy.key, doubt=doubt)
         priors[policy.key] = known
         policies.append(policy)
-    for former in _standing_in(before, refused, policies):
-        priors[former.key] = wiring.priors_of(former)
-        policies.append(former)
-        refused[former.key] = (*refused[former.key], STANDS_IN)
-    return tuple(policies), MappingProxyType(priors), MappingProxyType(refused)
+    written = {key: version for key, version in current.written.items() if key in priors}
+    for key in tuple(refused):
+        stand_in = _stand_in(key, current, before, policies)
+        refused[key] = (*refused[key], *stand_in.told)
+        if stand_in.policy is not None:
+            policies.append(stand_in.policy)
+            priors[key] = wiring.priors_of(stand_in.policy)
+            written |= {} if stand_in.written is None else {key: stand_in.written}
+    return Roll(tuple(policies), MappingProxyType(priors), MappingProxyType(refused), MappingProxyType(written))
 
 
-def _standing_in(before: Sequence[SLOPolicy], refused: Refused, accepted: Sequence[SLOPolicy]) -> tuple[SLOPolicy, ...]:
-    """Return the former versions of refused policies whose workloads nobody else has."""
-    taken = {variant.target for policy in accepted for variant in policy.variants}
-    former = (policy for policy in before if policy.key in refused)
-    return tuple(policy for policy in former if not taken & {variant.target for variant in policy.variants})
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    """The former version of a policy whose newest cannot be used; ``told``: what is to be said of it."""
+
+    policy: SLOPolicy | None = None
+    written: Written | None = None
+    told: tuple[str, ...] = ()
+
+
+def _stand_in(key: str, current: Policies, before: Roll, accepted: Sequence[SLOPolicy]) -> _StandIn:
+    """Return what this process decided for until now, else what the status says that another did.
+
+    Not where another policy has been given its workloads meanwhile; and it acts only where the newest version says so,
+    as far as it can be read: ``mode: Recommend`` beside a slip is obeyed.
+    """
+    policy = next((policy for policy in before.policies if policy.key == key), None)
+    written = current.in_office.get(key) if policy is None else before.written.get(key)
+    if written is not None:  # also in place of what is remembered: that may have been kept from acting
+        try:
+            policy = of_written(key, written)
+            wiring.priors_of(policy)
+        except InputError as error:
+            return _StandIn(told=(str(error),))
+    taken = {variant.target for other in accepted for variant in other.variants}
+    if policy is None or taken & {variant.target for variant in policy.variants}:
+        return _StandIn()
+    if policy.mode is Mode.AUTO and key not in current.auto:
+        return _StandIn(replace(policy, mode=Mode.RECOMMEND), written, (STANDS_IN_CAREFULLY,))
+    return _StandIn(policy, written, (STANDS_IN,))

@@ -254,7 +254,7 @@ class _Service:
             events = EventWriter(session, platform.node())
             writer = StatusWriter(session, lambda: watch.resources, events, may_write=leads)
             publishers.append(writer.publish)
-            followers.append(writer.follow)
+            followers.append(lambda roll: writer.follow(roll.policies, roll.refused, roll.written))
         roster = Roster(
             current,
             fleet=fleet,
@@ -313,8 +313,8 @@ class _Service:
 
 
 def _unaware(follow: Callable[[Sequence[SLOPolicy]], None]) -> Follower:
-    """Return a follower that does not care which policies are refused."""
-    return lambda policies, _: follow(policies)
+    """Return a follower that only cares who is decided for."""
+    return lambda roll: follow(roll.policies)
 
 
 def _opened(path: Path, records: Records, policies: Sequence[SLOPolicy]) -> DecisionLog:

@@ -6,13 +6,16 @@ together: they share series (a query reads whole namespaces), workloads, and bud
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.errors import InputError
 from autoscaler.observe.policies import Policies
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,19 @@ class Shard:
 
     def part(self, policies: Policies) -> Policies:
         """Return what is this controller's of all policies, told apart after all have been judged together."""
-        refused = {key: problems for key, problems in policies.refused.items() if self.has(key.partition("/")[0])}
-        return Policies(self.own(policies.usable), MappingProxyType(refused))
+        return Policies(
+            self.own(policies.usable),
+            self._mine(policies.refused),
+            self._mine(policies.written),
+            frozenset(filter(self._has_key, policies.auto)),
+            self._mine(policies.in_office),
+        )
+
+    def _mine(self, by_key: Mapping[str, T]) -> Mapping[str, T]:
+        return MappingProxyType({key: value for key, value in by_key.items() if self._has_key(key)})
+
+    def _has_key(self, key: str) -> bool:
+        return self.has(key.partition("/")[0])
 
     def torn(self, policies: Sequence[SLOPolicy]) -> tuple[str, ...]:
         """Return the names of shared budgets that other controllers use too: each takes all of such a budget."""

@@ -147,6 +147,14 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A version of a policy as its resource says it; ``spec``: as JSON."""
+
+    generation: int
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
 class SLOPolicy:
     """The operator's wishes for one model, checked and in domain terms."""
 

@@ -4,13 +4,14 @@ One bad policy never stops another. Where two claim one workload, the older one 
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.policy import Mode, SLOPolicy, Written
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError, PolicyError
 from autoscaler.kube import Json, KubeSession
@@ -32,6 +33,8 @@ class Resource:
     created: Instant
     policy: SLOPolicy | None  # None: it cannot be used
     problems: tuple[str, ...]  # why not; each ``path: what is wrong; way out``
+    spec: str  # as JSON
+    auto: bool  # whether it says mode Auto, usable or not
     doubts: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -40,13 +43,34 @@ class Resource:
         """Identify it as ``SLOPolicy.key`` does."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def written(self) -> Written:
+        """Return this version as its status repeats it while it is decided for."""
+        return Written(self.generation, self.spec)
+
+    @property
+    def in_office(self) -> Written | None:
+        """Return the version that was last decided for, as its status tells; None: it tells none."""
+        match self.status.get("inOffice"):
+            case {"generation": int(generation), "spec": str(spec)}:
+                return Written(generation, spec)
+            case _:
+                return None
+
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What the resources amount to: policies to decide for, oldest first, and by key what is wrong with the others."""
+    """What the resources amount to: policies to decide for, oldest first, and by key what is wrong with the others.
+
+    Besides, by key: how the usable ones are written; whose newest version, usable or not, says mode Auto; and what the
+    statuses say is decided for. That follows from what is, so it makes nothing another value.
+    """
 
     usable: tuple[SLOPolicy, ...] = ()
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    written: Mapping[str, Written] = field(default_factory=lambda: MappingProxyType({}))
+    auto: frozenset[str] = frozenset()
+    in_office: Mapping[str, Written] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
 class PolicyWatch:
@@ -77,7 +101,10 @@ class PolicyWatch:
             ObservationError: ``start`` has not been called.
         """
         self._copy.check()
-        said = tuple((found.key, found.created, found.policy, found.problems) for found in self._copy.objects.values())
+        said = tuple(
+            (found.key, found.created, found.policy, found.problems, found.generation, found.auto)
+            for found in self._copy.objects.values()
+        )
         if said != self._judged[0]:  # a status that was written changes nothing here
             self._judged = (said, usable(self._copy.objects.values()))
         return self._judged[1]
@@ -105,7 +132,7 @@ class PolicyWatch:
 
 def seen(found: Json) -> Resource:
     """Read one object; a policy in it that cannot be used is a finding, not an error."""
-    metadata = found["metadata"]
+    metadata, spec = found["metadata"], found.get("spec")
     policy: SLOPolicy | None = None
     problems: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -124,21 +151,48 @@ def seen(found: Json) -> Resource:
         created=Instant(datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()),
         policy=policy,
         problems=problems,
+        spec=json.dumps(spec, sort_keys=True, separators=(",", ":")),
+        auto=isinstance(spec, dict) and spec.get("mode") == Mode.AUTO.value,
         doubts=doubts,
         status=found.get("status") or {},
     )
 
 
+def of_written(key: str, version: Written) -> SLOPolicy:
+    """Return the policy that a version kept in a status means.
+
+    Raises:
+        PolicyError: everything that is wrong with it.
+    """
+    namespace, _, name = key.partition("/")
+    try:
+        spec = json.loads(version.spec)
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(["is not JSON; repair the spec itself"], "status.inOffice.spec") from error
+    metadata = {"name": name, "namespace": namespace}
+    loaded = parse_policy(
+        {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}, "status.inOffice"
+    )
+    (policy,) = loaded.policies
+    return policy
+
+
 def usable(resources: Iterable[Resource]) -> Policies:
     """Sort resources into those that can be used together and the others."""
+    resources = tuple(resources)
     refused = {found.key: found.problems for found in resources if found.policy is None}
     accepted = [found for found in sorted(resources, key=_age) if found.policy is not None]
     while clash := _first_clash(accepted):
         key, problems = clash
         refused[key] = problems
         accepted = [found for found in accepted if found.key != key]
-    policies = tuple(found.policy for found in accepted if found.policy is not None)
-    return Policies(policies, MappingProxyType(refused))
+    return Policies(
+        tuple(found.policy for found in accepted if found.policy is not None),
+        MappingProxyType(refused),
+        MappingProxyType({found.key: found.written for found in accepted}),
+        frozenset(found.key for found in resources if found.auto),
+        MappingProxyType({found.key: found.in_office for found in resources if found.in_office is not None}),
+    )
 
 
 def _age(found: Resource) -> tuple[float, str]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from autoscaler.domain.fleet import Workload
 from autoscaler.domain.observation import Latency, ModelObservation, ProfileLoad
 from autoscaler.domain.plan import ModelPlan, Scale, VariantPlan
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.policy import SLOPolicy, Written
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.record import ActionResult, TickRecord
@@ -21,9 +21,11 @@ from autoscaler.publish.conditions import Findings
 from autoscaler.publish.status_schema import (
     DECISIONS_KEPT,
     LONGEST_MESSAGE,
+    LONGEST_SPEC,
     Condition,
     ConditionType,
     Decision,
+    InOffice,
     PolicyStatus,
     ProfileStatus,
     Summary,
@@ -60,6 +62,13 @@ def of_refused(problems: Sequence[str], at: Instant, generation: int, before: Po
     """Return the status of a policy that cannot be used; what was decided before stays on record."""
     dated = _dated(conditions.of_refused(problems), before.conditions, at, generation)
     return PolicyStatus(observed_generation=generation, decisions=before.decisions, conditions=dated)
+
+
+def in_office(version: Written | None) -> InOffice | None:
+    """Return what a status says of the version that is decided for; None: it is not known, or too large."""
+    if version is None or len(version.spec) > LONGEST_SPEC:
+        return None
+    return InOffice(generation=version.generation, spec=version.spec)
 
 
 def read(status: Mapping[str, Any]) -> PolicyStatus:

@@ -12,6 +12,8 @@ from autoscaler.policy.schema import Part
 
 DECISIONS_KEPT = 10
 LONGEST_MESSAGE = 1024
+LONGEST_SPEC = 1 << 17
+"""Characters of the spec in office; the API server takes objects of 1.5 MiB."""
 
 
 class ConditionType(StrEnum):
@@ -158,11 +160,22 @@ class Summary(Stated):
     """Cost of the requested replicas for one hour, in the policy's currency."""
 
 
+class InOffice(Stated):
+    """The version of the policy that is decided for; a restart goes on with it while a newer one cannot be used."""
+
+    generation: int = Field(0, ge=0)
+    """Generation of the policy that said it."""
+    spec: str = Field(max_length=LONGEST_SPEC)
+    """Its spec, as JSON."""
+
+
 class PolicyStatus(Stated):
     """What the controller says of a policy."""
 
     observed_generation: int = Field(0, ge=0)
     """Generation of the policy that this was seen with."""
+    in_office: InOffice | None = None
+    """The version that is decided for; absent: none, or it is too large to be repeated here."""
     summary: Summary = Summary()
     """What the columns of ``kubectl get`` show."""
     variants: tuple[VariantStatus, ...] = Field((), max_length=48)

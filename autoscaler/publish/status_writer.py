@@ -7,7 +7,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.policy import SLOPolicy, Written
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.units import MINUTE, Instant, Seconds
 from autoscaler.errors import ActuationError
@@ -15,11 +15,12 @@ from autoscaler.kube import KubeError, KubeSession, Resource
 from autoscaler.policy.schema import API_VERSION, KIND
 from autoscaler.publish import k8s_events, status
 from autoscaler.publish.k8s_events import EventWriter, Regarded
-from autoscaler.publish.status_schema import PolicyStatus
+from autoscaler.publish.status_schema import LONGEST_SPEC, PolicyStatus
 
 POLICIES = Resource(API_VERSION, KIND, "slopolicies")
 AT_ONCE = 8
 REFRESH = Seconds(MINUTE)
+NOT_KEPT = f"that version exceeds {LONGEST_SPEC:,} characters of JSON: the status cannot hold it, a restart would hold"
 
 
 class Described(Regarded, Protocol):
@@ -63,13 +64,21 @@ class StatusWriter:
         self._may_write = may_write
         self._policies: Mapping[str, SLOPolicy] = MappingProxyType({})
         self._refused: Mapping[str, Sequence[str]] = MappingProxyType({})
+        self._written: Mapping[str, Written] = MappingProxyType({})
         self._said: dict[str, _Said] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
 
-    def follow(self, policies: Sequence[SLOPolicy], refused: Mapping[str, Sequence[str]]) -> None:
-        """Speak of these policies from now on; ``refused``: what is wrong with each of the others, by key."""
+    def follow(
+        self, policies: Sequence[SLOPolicy], refused: Mapping[str, Sequence[str]], written: Mapping[str, Written]
+    ) -> None:
+        """Speak of these policies from now on.
+
+        By key, ``refused``: what is wrong with the others, or with the newest version of one of these; ``written``: how
+        the resources say these.
+        """
         self._policies = MappingProxyType({policy.key: policy for policy in policies})
         self._refused = refused
+        self._written = written
 
     async def publish(self, record: TickRecord) -> None:
         """Write what has changed.
@@ -111,7 +120,11 @@ class StatusWriter:
     def _status(self, key: str, found: Described, record: TickRecord, before: PolicyStatus) -> PolicyStatus | None:
         policy, problems = self._policies.get(key), self._refused.get(key, ())
         if policy is not None:  # where there are problems, a former version that stands in
-            return status.of_tick(record, policy, found.generation, before, problems)
+            in_office = status.in_office(self._written.get(key))
+            if problems and in_office is None:
+                problems = (*problems, NOT_KEPT)
+            after = status.of_tick(record, policy, found.generation, before, problems)
+            return after.model_copy(update={"in_office": in_office})
         return status.of_refused(problems, record.observation.at, found.generation, before) if problems else None
 
 
@@ -124,10 +137,10 @@ def _worth_writing(before: _Said, after: PolicyStatus, at: Instant) -> bool:
 def _essence(said: PolicyStatus) -> tuple[object, ...]:
     """Return what readers must not wait for; shares inside a limit and wordings may."""
     conditions = tuple((condition.type, condition.status, condition.reason) for condition in said.conditions)
-    return (said.observed_generation, conditions, said.variants, said.decisions)
+    return (said.observed_generation, said.in_office, conditions, said.variants, said.decisions)
 
 
 def _body(said: PolicyStatus) -> dict[str, Any]:
     """Return a merge patch: what is not known any more is null, else it would stay as it was."""
     summary = said.summary.model_dump(mode="json", by_alias=True)
-    return {"status": status.written(said) | {"summary": summary}}
+    return {"status": {"inOffice": None} | status.written(said) | {"summary": summary}}

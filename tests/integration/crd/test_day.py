@@ -1,5 +1,7 @@
 """A day with SLOPolicy resources: what the controller says of them, and what it does, on real servers."""
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +90,44 @@ def test_an_edit_that_cannot_be_used_leaves_the_former_version_in_office(staging
         assert set(running.ticks()[-1]["plan"]) == {scene.key}, "it is decided for all the same"
         operator.change("loop", pools=story.policy(scene.namespace)["spec"]["pools"])
         operator.sees("Ready", "True", "AsWanted")
+
+
+def test_a_restart_goes_on_with_the_version_in_office(staging: Staging) -> None:
+    scene = staging(rate=2.0)
+    operator = Operator(scene.plane, scene.namespace)
+    story.grant(scene.plane, scene.namespace, "look", "report", "act")
+    operator.create(story.policy(scene.namespace, mode="Auto"))
+    with story.controller(scene) as running:
+        operator.sees("Ready", "True", "AsWanted")
+        assert operator.status()["inOffice"]["generation"] == 1
+        running.kill()
+        broken = story.policy(scene.namespace)["spec"]["pools"]
+        for pool in broken.values():
+            pool["variants"][0]["performanceProfile"] = "nonesuch"
+        operator.change("loop", pools=broken)  # while nobody looks
+        scene.traffic.turn(60.0)
+        ended = time.time()
+        running.start()
+        told = operator.sees("Ready", "False", "PolicyInvalid")
+        assert "nonesuch" in told
+        assert "last version that could be used is decided for" in told
+        story.wait_for(lambda: sum(scene.sizes.now().values()) > 2, lambda: f"sizes {scene.sizes.now()}; {told}")
+        assert set(running.until(lambda ticks: ticks[-1]["at"] > ended, "a tick")[-1]["plan"]) == {scene.key}
+        status = operator.status()
+        assert status["observedGeneration"] == 2
+        assert status["inOffice"]["generation"] == 1
+        assert json.loads(status["inOffice"]["spec"])["mode"] == "Auto"
+
+        operator.change("loop", mode="Recommend")  # beside the slip, and obeyed
+        story.wait_for(
+            lambda: "in mode Recommend" in operator.condition("Ready")[2], lambda: str(operator.condition("Ready"))
+        )
+        operator.sees("AbleToScale", "True", "RecommendOnly")
+        operator.change("loop", pools=story.policy(scene.namespace)["spec"]["pools"], mode="Auto")
+        operator.sees("Ready", "True", "AsWanted")
+        story.wait_for(lambda: operator.status()["inOffice"]["generation"] == 4, lambda: str(operator.status()))
+    asked = scene.plane.audit_events(story.user(scene.namespace))
+    assert not [event for event in asked if event.code == 403], "the rights that ship suffice"
 
 
 def test_a_standby_takes_over_from_a_leader_that_is_killed(staging: Staging, tmp_path: Path) -> None:

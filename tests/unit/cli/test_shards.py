@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from autoscaler.cli import shards
 from autoscaler.cli.shards import WHOLE, Shard
-from autoscaler.domain.policy import Budget
+from autoscaler.domain.policy import Budget, Written
 from autoscaler.errors import InputError
 from autoscaler.observe.policies import Policies
 from tests import planning
@@ -40,6 +40,16 @@ def test_refused_policies_are_told_of_by_one_controller() -> None:
     parts = [Shard(number, 3).part(found).refused for number in (1, 2, 3)]
     assert sum(map(len, parts)) == 50
     assert set().union(*parts) == set(found.refused)
+
+
+def test_what_is_known_of_policies_goes_to_the_controller_that_has_them() -> None:
+    keys = [f"team-{n}/chat" for n in range(50)]
+    versions = dict.fromkeys(keys, Written(1, "{}"))
+    found = Policies((), {}, versions, frozenset(keys), versions)
+    parts = [Shard(number, 3).part(found) for number in (1, 2, 3)]
+    for part in parts:
+        assert set(part.written) == set(part.in_office) == part.auto
+    assert sum(len(part.auto) for part in parts) == 50
 
 
 def test_an_undivided_controller_has_all_under_the_lease_it_always_had() -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from autoscaler.cli import roster, wiring
 from autoscaler.decider import Decider
-from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.policy import Mode, SLOPolicy
 from autoscaler.domain.profile import Match
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Instant, Seconds
@@ -70,10 +70,10 @@ def test_engines_that_nobody_knows_refuse_their_policy_only() -> None:
     strange = replace(
         _policy(lost), variants=tuple(replace(v, performance_profile="nonesuch") for v in _variants(lost))
     )
-    usable, priors, refused = roster.usable(Policies((strange, _policy(good))))
-    assert [policy.name for policy in usable] == ["good"]
-    assert list(priors) == ["llm/good"]
-    assert "nonesuch" in refused["llm/lost"][0]
+    found = roster.usable(Policies((strange, _policy(good))))
+    assert [policy.name for policy in found.policies] == ["good"]
+    assert list(found.priors) == ["llm/good"]
+    assert "nonesuch" in found.refused["llm/lost"][0]
 
 
 def _policy(found: Resource) -> SLOPolicy:
@@ -160,26 +160,98 @@ def planning_gap(load: Any) -> Any:  # noqa: ANN401 - a ProfileLoad
     )
 
 
+BAD: dict[str, Any] = {"profiles": []}
+AUTO: dict[str, Any] = {"mode": "Auto"}
+
+
+def rolled(*resources: Resource, before: roster.Roll = roster.NOBODY) -> roster.Roll:
+    return roster.usable(policies.usable(resources), before)
+
+
+def after_a_restart(found: Resource, roll: roster.Roll) -> Resource:
+    """Return a resource whose status says what was in office, as the writer writes it."""
+    written = roll.written[found.key]
+    return replace(found, status={"inOffice": {"generation": written.generation, "spec": written.spec}})
+
+
 def test_an_edit_that_cannot_be_used_leaves_the_former_version_in_office() -> None:
-    former = _policy(resource("chat"))
-    broken = policies.usable([resource("chat", profiles=[])])
-    usable, priors, refused = roster.usable(broken, before=(former,))
-    assert usable == (former,)
-    assert set(priors) == {"llm/chat"}
-    assert refused["llm/chat"][-1] == roster.STANDS_IN
-    assert "spec.profiles" in refused["llm/chat"][0]
-    repaired = policies.usable([resource("chat")])
-    assert roster.usable(repaired, before=usable)[2] == {}
+    former = rolled(resource("chat"))
+    broken = rolled(resource("chat", **BAD), before=former)
+    assert broken.policies == former.policies
+    assert broken.written == former.written
+    assert set(broken.priors) == {"llm/chat"}
+    assert broken.refused["llm/chat"][-1] == roster.STANDS_IN
+    assert "spec.profiles" in broken.refused["llm/chat"][0]
+    assert rolled(resource("chat"), before=broken).refused == {}
+
+
+def test_a_restart_goes_on_with_the_version_in_office() -> None:
+    former = rolled(resource("chat", **AUTO))
+    broken = resource("chat", **BAD, **AUTO)
+    running, restarted = rolled(broken, before=former), rolled(after_a_restart(broken, former))
+    assert former.policies[0].mode is Mode.AUTO
+    assert restarted == running
+    assert restarted.policies == former.policies
+
+
+@pytest.mark.parametrize(
+    "newest", [pytest.param({"mode": "Recommend"}, id="says Recommend"), pytest.param({"mode": "auto"}, id="says auto")]
+)
+def test_a_stand_in_acts_only_where_the_newest_version_says_so(newest: dict[str, Any]) -> None:
+    former = rolled(resource("chat", **AUTO))
+    broken = resource("chat", **BAD, **newest)
+    running, restarted = rolled(broken, before=former), rolled(after_a_restart(broken, former))
+    assert restarted == running
+    assert running.policies == (replace(former.policies[0], mode=Mode.RECOMMEND),)
+    assert running.refused["llm/chat"][-1] == roster.STANDS_IN_CAREFULLY
+    again = rolled(resource("chat", **BAD, **AUTO), before=running)
+    assert again.policies == former.policies, "what it meant is not lost by that"
+
+
+def test_what_was_refused_for_its_engines_is_stood_in_for_too() -> None:
+    former = rolled(resource("chat"))
+    pools = yaml.safe_load(yaml.safe_dump(CHAT["spec"]["pools"]))
+    pools["decode"]["variants"][0]["performanceProfile"] = "nonesuch"
+    restarted = rolled(after_a_restart(resource("chat", pools=pools), former))
+    assert restarted.policies == former.policies
+    assert "nonesuch" in restarted.refused["llm/chat"][0]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        pytest.param({}, None, id="nothing is kept"),
+        pytest.param({"inOffice": "{}"}, None, id="another shape"),
+        pytest.param({"inOffice": {"generation": 1, "spec": "{"}}, "is not JSON", id="cut off"),
+        pytest.param({"inOffice": {"generation": 1, "spec": "{}"}}, "spec.model", id="empty"),
+        pytest.param({"inOffice": {"generation": 1, "spec": "[" * 100_000}}, "is not JSON", id="nested"),
+        pytest.param({"inOffice": {"generation": 1, "spec": '"x"'}}, "expected a mapping", id="text"),
+    ],
+)
+def test_a_kept_version_comes_through_the_same_door(status: dict[str, Any], told: str | None) -> None:
+    found = rolled(replace(resource("chat", **BAD), status=status))
+    assert found.policies == ()
+    if told is None:
+        assert len(found.refused["llm/chat"]) == 1
+    else:
+        assert told in found.refused["llm/chat"][-1]
+        assert found.refused["llm/chat"][-1].startswith("status.inOffice")
+
+
+def test_what_statuses_say_makes_no_other_set_of_policies() -> None:
+    found = resource("chat")
+    assert policies.usable([found]) == policies.usable([after_a_restart(found, rolled(found))])
 
 
 def test_a_policy_that_was_deleted_stands_for_nothing() -> None:
-    assert roster.usable(Policies(), before=(_policy(resource("chat")),))[0] == ()
+    assert rolled(before=rolled(resource("chat"))).policies == ()
 
 
 def test_no_former_version_keeps_a_workload_that_another_policy_has_now() -> None:
-    former = _policy(resource("chat"))
+    former = rolled(resource("chat"))
     heir = resource("heir", created="2026-11-23T09:00:00Z")
-    found = policies.usable([heir, resource("chat", profiles=[])])
-    usable, _, refused = roster.usable(found, before=(former,))
-    assert [policy.name for policy in usable] == ["heir"]
-    assert roster.STANDS_IN not in refused["llm/chat"]
+    broken = resource("chat", **BAD)
+    for found in (rolled(heir, broken, before=former), rolled(heir, after_a_restart(broken, former))):
+        assert [policy.name for policy in found.policies] == ["heir"]
+        assert roster.STANDS_IN not in found.refused["llm/chat"]
+        assert set(found.written) == {"llm/heir"}

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from autoscaler.domain.policy import SLOPolicy, Written
 from autoscaler.domain.record import Result, TickRecord
 from autoscaler.domain.units import Instant
 from autoscaler.errors import ActuationError
 from autoscaler.publish.k8s_events import EventWriter
+from autoscaler.publish.status_schema import LONGEST_SPEC
 from autoscaler.publish.status_writer import REFRESH, StatusWriter
 from tests import planning, ticks
 from tests.unit.kube import fake_api
 
 POLICY = planning.policy()
+WRITTEN = Written(1, '{"model":"m"}')
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def published(
             writer = StatusWriter(
                 session, lambda: there, EventWriter(session, "pod"), may_write=leads or (lambda: True)
             )
-            writer.follow([POLICY], {})
+            writer.follow([POLICY], {}, {POLICY.key: WRITTEN})
             for record in records:
                 await writer.publish(record)
 
@@ -103,22 +106,46 @@ def test_what_is_not_known_any_more_is_taken_back(tmp_path: Path) -> None:
     assert last["summary"]["costPerHour"] is None, "a merge patch would leave what it does not mention"
 
 
-def test_a_former_version_that_stands_in_is_told_of_with_what_is_wrong(tmp_path: Path) -> None:
+Roll = tuple[list[SLOPolicy], dict[str, tuple[str, ...]], dict[str, Written]]
+BROKEN: dict[str, tuple[str, ...]] = {POLICY.key: ("spec.profiles: is empty", "meanwhile its last version")}
+
+
+def following(folder: Path, *rolls: Roll) -> list[dict[str, Any]]:
+    """Return the statuses after a tick with each of some sets of policies."""
     cluster = Cluster()
 
     async def run() -> None:
-        async with fake_api.serving(cluster.answer, tmp_path / "kubeconfig") as session:
+        async with fake_api.serving(cluster.answer, folder / "kubeconfig") as session:
             writer = StatusWriter(session, lambda: {POLICY.key: Found(generation=2)}, EventWriter(session, "pod"))
-            writer.follow([POLICY], {POLICY.key: ("spec.profiles: is empty", "meanwhile its last version")})
-            await writer.publish(at(0.0))
+            for n, roll in enumerate(rolls):
+                writer.follow(*roll)
+                await writer.publish(at(15.0 * n))
 
     asyncio.run(run())
-    (status,) = cluster.statuses
+    return cluster.statuses
+
+
+def test_a_former_version_that_stands_in_is_told_of_with_what_is_wrong(tmp_path: Path) -> None:
+    (status,) = following(tmp_path, ([POLICY], BROKEN, {POLICY.key: WRITTEN}))
     told = {condition["type"]: condition for condition in status["conditions"]}
     assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "PolicyInvalid")
     assert "spec.profiles: is empty\nmeanwhile" in told["Ready"]["message"]
     assert told["MetricsAvailable"]["status"] == "True", "what is decided for goes on being told"
     assert status["variants"][0]["wanted"] == 2
+    assert (status["observedGeneration"], status["inOffice"]) == (2, {"generation": 1, "spec": WRITTEN.spec})
+
+
+def test_a_version_too_large_for_the_status_is_told_of(tmp_path: Path) -> None:
+    huge = {POLICY.key: Written(1, "x" * (LONGEST_SPEC + 1))}
+    fine, broken = following(tmp_path, ([POLICY], {}, huge), ([POLICY], BROKEN, huge))
+    assert (fine["inOffice"], broken["inOffice"]) == (None, None)
+    assert fine["conditions"][0]["status"] == "True"
+    assert "a restart would hold" in broken["conditions"][0]["message"]
+
+
+def test_where_nothing_is_in_office_any_more_the_status_says_so(tmp_path: Path) -> None:
+    statuses = following(tmp_path, ([POLICY], {}, {POLICY.key: WRITTEN}), ([], BROKEN, {}))
+    assert [status["inOffice"] for status in statuses] == [{"generation": 1, "spec": WRITTEN.spec}, None]
 
 
 def test_a_restart_writes_nothing_that_stands_there_already(tmp_path: Path) -> None:
@@ -136,7 +163,7 @@ def test_another_object_of_the_same_name_begins_anew(tmp_path: Path) -> None:
         async with fake_api.serving(cluster.answer, tmp_path / "kubeconfig") as session:
             there = {POLICY.key: Found()}
             writer = StatusWriter(session, lambda: there, EventWriter(session, "pod"))
-            writer.follow([POLICY], {})
+            writer.follow([POLICY], {}, {POLICY.key: WRITTEN})
             await writer.publish(at(0.0))
             there[POLICY.key] = Found(uid="uid-2")
             await writer.publish(at(15.0))
