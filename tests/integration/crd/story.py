@@ -108,21 +108,38 @@ def rules(piece: str) -> list[dict[str, Any]]:
     return found
 
 
-def bind(plane: ControlPlane, namespace: str, name: str, given: Sequence[dict[str, Any]]) -> None:
-    """Give rules to the service account, in its namespace."""
+def bind(
+    plane: ControlPlane, namespace: str, name: str, given: Sequence[dict[str, Any]], account: str = ACCOUNT
+) -> None:
+    """Give rules to a service account, in its namespace."""
     base = f"{AUTHORIZATION}/namespaces/{namespace}"
     plane.request("POST", f"{base}/roles", {"metadata": {"name": name}, "rules": list(given)})
-    body = {
+    plane.request("POST", f"{base}/rolebindings", _binding("Role", name, namespace, account))
+
+
+def bind_everywhere(plane: ControlPlane, namespace: str, name: str, given: Sequence[dict[str, Any]]) -> None:
+    """Give rules in all namespaces to the service account of a name that no other test uses; end with ``unbind``."""
+    plane.request("POST", f"{AUTHORIZATION}/clusterroles", {"metadata": {"name": name}, "rules": list(given)})
+    plane.request("POST", f"{AUTHORIZATION}/clusterrolebindings", _binding("ClusterRole", name, namespace, name))
+
+
+def unbind(plane: ControlPlane, name: str) -> None:
+    """Take back what was given everywhere."""
+    for kind in ("clusterrolebindings", "clusterroles"):
+        plane.request("DELETE", f"{AUTHORIZATION}/{kind}/{name}")
+
+
+def _binding(kind: str, name: str, namespace: str, account: str) -> dict[str, Any]:
+    return {
         "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
-    plane.request("POST", f"{base}/rolebindings", body)
 
 
-def login(plane: ControlPlane, namespace: str, folder: Path) -> Path:
-    """Return a kubeconfig with a token of the service account, as a pod would hold it."""
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{ACCOUNT}/token"
+def login(plane: ControlPlane, namespace: str, folder: Path, account: str = ACCOUNT) -> Path:
+    """Return a kubeconfig with a token of a service account, as a pod would hold it."""
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     answer = plane.request("POST", path, {"spec": {"expirationSeconds": 3600}})
     config = yaml.safe_load(plane.kubeconfig().read_text(encoding="utf-8"))
     config["users"][0]["user"] = {"token": answer["status"]["token"]}
@@ -143,6 +160,6 @@ def controller(scene: Scene, *options: str) -> Autoscaler:
     )
 
 
-def user(namespace: str) -> str:
-    """Return the name under which the controller's requests are in the audit log."""
-    return f"system:serviceaccount:{namespace}:{ACCOUNT}"
+def user(namespace: str, account: str = ACCOUNT) -> str:
+    """Return the name under which a controller's requests are in the audit log."""
+    return f"system:serviceaccount:{namespace}:{account}"

@@ -126,7 +126,7 @@ def staging(
 
         def stage(*, rate: float, replicas: int = 1) -> Scene:
             for name in NAMES:
-                control_plane.request("POST", DEPLOYMENTS.format(namespace=namespace), _deployment(name, replicas))
+                control_plane.request("POST", DEPLOYMENTS.format(namespace=namespace), deployment(name, replicas))
             for user in (CONTROLLER_AUTO, CONTROLLER_RECOMMEND):
                 control_plane.grant(user, RIGHTS, namespace=namespace)
             prometheus = prometheus_server()
@@ -141,7 +141,8 @@ def staging(
         yield stage
 
 
-def _deployment(name: str, replicas: int) -> dict[str, Any]:
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    """Return a Deployment whose pods serve nothing by themselves."""
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "engine", "image": "engine"}]}}
     return {

@@ -190,6 +190,10 @@ class Sizes:
         """Return the last count of each."""
         return {name: counts[-1] for name, counts in self._counts.items()}
 
+    def changed(self) -> bool:
+        """Tell whether any was ever asked for another count than at the begin."""
+        return any(len(counts) > 1 for counts in self._counts.values())
+
     def falls(self) -> dict[str, list[int]]:
         """Return the counts of those that were ever asked for fewer than before."""
         return {name: counts for name, counts in self._counts.items() if counts != sorted(counts)}

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from autoscaler.domain.pool import Role
 from tests import observing
 from tests.servers.control_plane import ControlPlane
-from tests.servers.prometheus import PrometheusServer, Target
+from tests.servers.prometheus import Target
 from tests.servers.serving import TEXT, Answer, Serving
 
 PICKER = "picker"
@@ -70,13 +70,21 @@ class Traffic(Serving):
         return 404 if text is None else 200, TEXT, (text or "").encode()
 
 
+class Scraper(Protocol):
+    """Whoever scrapes: a Prometheus, or one namespace's part of it."""
+
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        """Scrape these from now on."""
+        ...
+
+
 class Discovery:
     """A context manager that does what a PodMonitor does: the ready pods of a namespace are scraped, with their labels.
 
     ``namespace_label``: under which name the namespace is attached, for tests that get it wrong.
     """
 
-    def __init__(self, plane: ControlPlane, namespace: str, traffic: Traffic, prometheus: PrometheusServer) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str, traffic: Traffic, prometheus: Scraper) -> None:
         """Take where pods are, who serves their pages and who scrapes them."""
         self._plane = plane
         self._namespace = namespace
