@@ -87,6 +87,25 @@ def lognormal_nodes(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     return moments.mean * np.exp(math.sqrt(variance) * NODES - variance / 2.0), SHARES
 
 
+def prompt_time(model: ReplicaModel, uncached_tokens: Moments, cached_tokens: float = 0.0) -> Moments:
+    """Return moments of the seconds of a busy engine that a prompt of log-normal length takes.
+
+    A busy engine fills its steps, so each prompt bears its share of a step's fixed time.
+
+    Args:
+        model: of the replica.
+        uncached_tokens: tokens to compute, of one request.
+        cached_tokens: mean prefix that is attended to but not computed.
+    """
+    if uncached_tokens.mean <= 0:
+        return Moments(0.0, 0.0)
+    tokens, shares = lognormal_nodes(uncached_tokens)
+    prefill, attended = model.prefill, tokens * (tokens + 2.0 * cached_tokens)
+    fixed = prefill.base_s / model.limits.max_batched_tokens
+    seconds = (prefill.per_token_s + fixed) * tokens + prefill.per_token_squared_s * attended
+    return Moments(float(seconds @ shares), float(seconds**2 @ shares))
+
+
 def prefill_load(
     model: ReplicaModel,
     arrivals_per_second: float,
@@ -94,9 +113,7 @@ def prefill_load(
     uncached_tokens: Moments,
     cached_tokens: float = 0.0,
 ) -> Load:
-    """Return the load that prompts of log-normal length put on prefill replicas of a model.
-
-    A busy engine fills its steps, so each prompt bears its share of a step's fixed time.
+    """Return the load that prompts of log-normal length (``prompt_time``) put on prefill replicas of a model.
 
     Args:
         model: of the replicas.
@@ -108,12 +125,7 @@ def prefill_load(
     if uncached_tokens.mean <= 0:
         return Load(arrivals_per_second, arrival_scv, 0.0, 0.0)
     tokens, shares = lognormal_nodes(uncached_tokens)
-    budget = float(model.limits.max_batched_tokens)
-    prefill = model.prefill
-    work = prefill.per_token_s * tokens + prefill.per_token_squared_s * tokens * (tokens + 2.0 * cached_tokens)
-    seconds = work + prefill.base_s * tokens / budget
-    mean = float(seconds @ shares)
-    second = float(seconds**2 @ shares)
-    fit = max(1.0, budget / uncached_tokens.mean)
-    alone = float(prefill.latency_s(tokens, cached_tokens) @ shares)
-    return Load(arrivals_per_second, arrival_scv, mean, max(0.0, second / mean**2 - 1.0), fit, alone)
+    service = prompt_time(model, uncached_tokens, cached_tokens)
+    fit = max(1.0, model.limits.max_batched_tokens / uncached_tokens.mean)
+    alone = float(model.prefill.latency_s(tokens, cached_tokens) @ shares)
+    return Load(arrivals_per_second, arrival_scv, service.mean, service.squared_variation, fit, alone)

@@ -6,12 +6,13 @@ of Allen and Cunneen; before, and under overload, it grows with time. Vectorised
 plan weighs many levels of load.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import gammaincc, log_ndtr, ndtr, xlogy
 
 from autoscaler.performance.queueing import Load
 
@@ -53,18 +54,17 @@ def waiting_tail(loads: Loads, servers: int, waits_s: FloatArray, window_s: floa
     busy = np.maximum(loads.busy_servers, NEGLIGIBLE)[:, None, None]
     drift = busy / servers - 1.0  # seconds of wait that each second adds
     variance = np.maximum(busy * loads.unit_s[:, None, None] / servers**2, 1e-12)
-    times, waits = window_s * _MOMENTS[None, :, None], waits_s[None, None, :]
+    times = window_s * _MOMENTS[None, :, None]
     deviation = np.sqrt(variance * times)
-    direct = ndtr((drift * times - waits) / deviation)
-    reflected = np.exp(np.minimum(0.0, 2.0 * drift * waits / variance + log_ndtr((-drift * times - waits) / deviation)))
-    beyond = np.minimum(1.0, direct + reflected).mean(axis=1)
+    drifted, waited = drift * times / deviation, waits_s / deviation
+    reflected = np.exp(np.minimum(0.0, 2.0 * drift / variance * waits_s + log_ndtr(-drifted - waited)))
+    beyond = np.minimum(1.0, ndtr(drifted - waited) + reflected).sum(axis=1) / len(_MOMENTS)
     return np.asarray(delayed(loads.busy_servers, servers)[:, None] * beyond)
 
 
 def delayed(busy_servers: FloatArray, servers: int) -> FloatArray:
     """Return Erlang C, the share of arrivals that find all servers busy, for several loads; 1 under overload."""
-    blocked = np.ones_like(busy_servers)
-    for count in range(1, servers + 1):
-        blocked = busy_servers * blocked / (count + busy_servers * blocked)
-    free = 1.0 - np.minimum(busy_servers / servers, 1.0) * (1.0 - blocked)
-    return np.where(busy_servers >= servers, 1.0, blocked / free)
+    load = np.minimum(busy_servers, servers)
+    exactly = np.exp(xlogy(servers, load) - load - math.lgamma(servers + 1))  # as many requests as servers, if all fit
+    blocked = exactly / gammaincc(servers + 1, load)  # Erlang B: a Poisson distribution cut off at the servers
+    return blocked / (1.0 - load / servers * (1.0 - blocked))

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from autoscaler.domain.observation import Moments
 from autoscaler.domain.reason import Code
 from autoscaler.domain.units import Seconds
-from autoscaler.performance import admission, queueing, transient
+from autoscaler.performance import admission, transient
 from autoscaler.performance.step import ReplicaModel, StepModel
 from autoscaler.performance.transient import Loads
 from autoscaler.plan.traffic import LENGTH_WEIGHTS, TrafficClass, lengths
@@ -53,14 +54,29 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long prompts may wait, of each class and length that an idle replica computes in time."""
+
+    waits_s: FloatArray  # shape (n,), > 0
+    shares: FloatArray  # of each class's prompts, which may wait so long: shape (n, classes)
+
+    @classmethod
+    def of(cls, patience_s: FloatArray) -> "Patience":
+        """Take the time left by class and length, shape (classes, lengths); negative: too long on an idle replica."""
+        owner, length = np.nonzero(patience_s > 0)
+        shares = np.eye(len(patience_s))[owner] * LENGTH_WEIGHTS[length, None]
+        return cls(patience_s[owner, length], shares)
+
+
+@dataclass(frozen=True, slots=True)
 class PrefillStage:
     """Prefill: a prompt waits for a replica, is computed, handed over, and takes its first decode step."""
 
     model: ReplicaModel
     classes: Sequence[TrafficClass]
-    patience_s: FloatArray  # how long a prompt may wait, by class and length; negative: too long on an idle replica
+    patience: Patience
     window: Seconds  # that a decision has to serve before the next one can
-    unit: Sequence[queueing.Load]  # of one prompt of each class a second
+    prompts_s: Sequence[Moments]  # replica seconds of one prompt of each class
     queues: bool = True  # False: prompts wait only where they come faster than they are computed
 
     @classmethod
@@ -74,8 +90,8 @@ class PrefillStage:
         hands_over: bool,
     ) -> "PrefillStage":
         """Take ``first_step_s`` (of decode) off every TTFT limit, and the hand-over where decode is elsewhere."""
-        patience_s = np.array([_patience(model, c, first_step_s, hands_over) for c in classes])
-        return cls(model, classes, patience_s, window, tuple(_unit(model, c) for c in classes))
+        patience = Patience.of(_left_s(model, classes, first_step_s, hands_over=hands_over))
+        return cls(model, classes, patience, window, tuple(_prompt_s(model, c) for c in classes))
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedPrefill":
         """Return this stage under levels of load (``Stage``).
@@ -85,11 +101,10 @@ class PrefillStage:
         lengthy = np.array([c.uncached.mean for c in self.classes])
         arrivals = np.divide(tokens_per_s, lengthy, out=np.zeros_like(tokens_per_s), where=lengthy > 0)
         total = np.maximum(arrivals.sum(axis=1), 1e-12)
-        mean = arrivals @ np.array([load.service_mean_s for load in self.unit]) / total
-        second = arrivals @ np.array([load.service_mean_s**2 * (1.0 + load.service_scv) for load in self.unit]) / total
-        scatter = arrivals @ np.array([load.arrival_scv for load in self.unit]) / total
+        each = np.array([(s.mean, s.second, c.burstiness) for s, c in zip(self.prompts_s, self.classes, strict=True)])
+        mean, second, scatter = (arrivals @ each).T / total
         return LoadedPrefill(
-            self.patience_s,
+            self.patience,
             Loads(total * mean, mean * scatter + np.divide(second - mean**2, mean, out=0 * mean, where=mean > 0)),
             self.window,
             self.queues,
@@ -97,32 +112,34 @@ class PrefillStage:
 
     def reachable(self) -> FloatArray:
         """Return the share of each class's prompts short enough for the limit (``Stage``)."""
-        return np.asarray((self.patience_s > 0) @ LENGTH_WEIGHTS)
+        return np.asarray(self.patience.shares.sum(axis=0))
 
     def binding(self, tokens_per_s: FloatArray) -> Code:  # noqa: ARG002 - prefill knows one limit
         """Return that the wait for prefill limits this stage (``Stage``)."""
         return Code.TTFT_AT_RISK
 
 
-def _unit(model: ReplicaModel, traffic: TrafficClass) -> queueing.Load:
-    """Return the load of one prompt of a class a second."""
-    cached = max(0.0, traffic.prompt.mean - traffic.uncached.mean)
-    return admission.prefill_load(model, 1.0, traffic.burstiness, traffic.uncached, cached)
+def _prompt_s(model: ReplicaModel, traffic: TrafficClass) -> Moments:
+    return admission.prompt_time(model, traffic.uncached, max(0.0, traffic.prompt.mean - traffic.uncached.mean))
 
 
-def _patience(model: ReplicaModel, traffic: TrafficClass, first_step_s: float, hands_over: bool) -> FloatArray:  # noqa: FBT001
-    prompt, uncached = lengths(traffic.prompt), lengths(traffic.uncached)
+def _left_s(
+    model: ReplicaModel, classes: Sequence[TrafficClass], first_step_s: float, *, hands_over: bool
+) -> FloatArray:
+    """Return what the TTFT limit leaves for waiting, by class and length."""
+    prompt = np.array([lengths(c.prompt) for c in classes])
+    uncached = np.array([lengths(c.uncached) for c in classes])
     own = model.prefill.latency_s(uncached, np.maximum(0.0, prompt - uncached)) + first_step_s
     if hands_over:
         own = own + model.handover.latency_s(prompt)
-    return np.asarray(traffic.profile.slo.ttft - own)
+    return np.array([[c.profile.slo.ttft] for c in classes]) - own
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPrefill:
     """Prefill replicas under several levels of load."""
 
-    patience_s: FloatArray  # shape (classes, lengths)
+    patience: Patience
     loads: Loads
     window: Seconds
     queues: bool
@@ -134,13 +151,11 @@ class LoadedPrefill:
 
     def attainment(self, replicas: int) -> FloatArray:
         """Return the share of each class's requests whose first token comes inside its limit (``Loaded``)."""
-        waits = np.maximum(self.patience_s, 0.0)
         if self.queues:
-            tail = transient.waiting_tail(self.loads, replicas, waits.ravel(), self.window)
+            late = transient.waiting_tail(self.loads, replicas, self.patience.waits_s, self.window)
         else:
-            tail = np.repeat((self.busy_replicas > replicas)[:, None], waits.size, axis=1)
-        late = np.where(self.patience_s > 0, tail.reshape(-1, *waits.shape), 1.0)
-        return np.asarray(1.0 - late @ LENGTH_WEIGHTS)
+            late = np.repeat((self.busy_replicas > replicas)[:, None], len(self.patience.waits_s), axis=1)
+        return np.asarray((1.0 - late) @ self.patience.shares)
 
 
 @dataclass(frozen=True, slots=True)

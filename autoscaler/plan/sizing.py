@@ -79,6 +79,7 @@ class Sizes:
         self._within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
         self._attained: dict[int, FloatArray] = {}
         self._replicas: dict[int, int] = {}
+        self._near = 0  # prospects need about the same: what was enough for the one before
 
     def replicas(self, place: int) -> int:
         """Return the fewest replicas for the prospect at a place."""
@@ -91,7 +92,11 @@ class Sizes:
             return 0
         busy = float(self._busy[self._rows[place]][0])
         least = min(self._most, max(1, math.floor(busy)))
-        enough = _smallest(lambda count: bool((self._expected(place, count) >= self._within).all()), least, self._most)
+
+        def keeps(count: int) -> bool:
+            return bool((self._expected(place, count) >= self._within).all())
+
+        self._near = enough = _smallest(keeps, least, self._most, self._near)
         return max(1, math.ceil(busy + self._reserve * (enough - busy) - 1e-9))
 
     def _expected(self, place: int, count: int) -> FloatArray:
@@ -149,12 +154,22 @@ def _limit_s(code: Code, traffic: TrafficClass) -> float:
     return float(slo.ttft if code is Code.TTFT_AT_RISK else slo.itl)
 
 
-def _smallest(enough: Callable[[int], bool], least: int, most: int) -> int:
-    """Return the smallest count in [least, most] that is enough (``most`` where none is): strides, then halving."""
-    low, bound, stride = least, least, 1
-    while bound < most and not enough(bound):
-        low, bound, stride = bound + 1, min(most, bound + stride), 2 * stride
-    while low < bound:
-        middle = (low + bound) // 2
-        low, bound = (low, middle) if enough(middle) else (middle + 1, bound)
+def _smallest(enough: Callable[[int], bool], least: int, most: int, near: int) -> int:
+    """Return the smallest count in [least, most] that is enough (``most`` where none is): strides, then halving.
+
+    Args:
+        enough: never so with fewer where it is not with more.
+        least: where to begin, unless ``near`` is more.
+        most: is not asked.
+        near: a guess.
+    """
+    low, high, count, stride = least, most, near, 1
+    while low < high:
+        between = low > least and high < most
+        count = (low + high) // 2 if between else min(max(count, low), high - 1)
+        if enough(count):
+            high, count = count, count - stride
+        else:
+            low, count = count + 1, count + stride
+        stride *= 2
     return low

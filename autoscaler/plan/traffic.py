@@ -1,5 +1,6 @@
 """What the stages of a model have to serve: classes of requests, and the levels their load may reach."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -99,11 +100,17 @@ def levels(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand], margi
     the total excess is shared among the classes as their own excesses are.
     """
     means = [_tokens(role, demand)[horizon].mean for demand in demands]
-    found = np.array([np.interp(_MEDIAN_AND_LEVELS, mean.probabilities, mean.levels) for mean in means]).T
+    found = np.array([_between(mean.probabilities) @ mean.levels for mean in means]).T
     medians, own = found[0], found[1:] - found[0]
     apart, together = np.abs(own).sum(axis=1), np.sqrt((own**2).sum(axis=1))
     shrink = np.divide(together, apart, out=np.ones_like(apart), where=apart > 0)
     return Levels(horizon, np.maximum(0.0, medians + margin * own * shrink[:, None]))
+
+
+@functools.cache
+def _between(probabilities: tuple[float, ...]) -> FloatArray:
+    """Return the matrix that takes quantiles at these probabilities to the median and the levels' own ones."""
+    return np.array([np.interp(_MEDIAN_AND_LEVELS, probabilities, known) for known in np.eye(len(probabilities))]).T
 
 
 def present(role: Role, horizon: Seconds, demands: Sequence[ProfileDemand]) -> FloatArray:

@@ -61,7 +61,7 @@ class UnifiedStage:
         requests = self._requests(tokens_per_s)
         prefill = self.prefill.under(tokens_per_s)
         decode = self.decode.under(requests * np.array([c.output.mean for c in self.classes]))
-        squares = np.array([load.service_mean_s**2 * (1.0 + load.service_scv) for load in self.prefill.unit])
+        squares = np.array([prompt_s.second for prompt_s in self.prefill.prompts_s])
         return LoadedUnified(self.classes, prefill, decode, requests.sum(axis=1), requests @ squares)
 
     def reachable(self) -> FloatArray:
@@ -123,14 +123,9 @@ class LoadedUnified:
         )
         batch = self.decode.tokens_per_s / replicas * gap_s
         longer = 1.0 + batch * self._token_s / np.maximum(prompt_s, IDLEST)
-        patience_s = self.prefill.patience_s
-        late = transient.waiting_tail(
-            Loads(loads.busy_servers * longer, loads.unit_s * longer),
-            replicas,
-            np.maximum(patience_s, 0.0).ravel(),
-            self.prefill.window,
-        ).reshape(-1, *patience_s.shape)
-        return np.asarray(1.0 - np.where(patience_s > 0, late, 1.0) @ LENGTH_WEIGHTS)
+        patience, stretched = self.prefill.patience, Loads(loads.busy_servers * longer, loads.unit_s * longer)
+        late = transient.waiting_tail(stretched, replicas, patience.waits_s, self.prefill.window)
+        return np.asarray((1.0 - late) @ patience.shares)
 
     def _in_pace(self, replicas: int, gap_s: FloatArray) -> FloatArray:
         """Return the share of answers whose mean gap stays inside the limit, and whose context finds memory.
