@@ -69,6 +69,7 @@ ROLE = "llm_d_ai_role"
 BY_PROFILE = (NAMESPACE, MODEL, "target_model_name", "fairness_id", "priority")
 BY_PICKER = (NAMESPACE, MODEL, POD)
 BY_POD = (NAMESPACE, MODEL, POD, ROLE)
+BY_ROLE = (NAMESPACE, MODEL, ROLE)
 SIZE_LABELS = ("num_gpu_blocks", "block_size", "kv_cache_size_tokens")
 
 TRAIL_STEP = Seconds(15.0)
@@ -97,6 +98,7 @@ class Reading:
 
     A target that is scraped twice shows each series twice: the largest of equals counts, then members are joined.
     ``either``: where a better alternative has a row with the same values of these labels, a worse one is left out.
+    ``seldom``: asked only of the models of which the other readings do not tell enough.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Reading:
     by: tuple[str, ...]
     either: tuple[str, ...]
     join: str = "sum"  # sum, max, min or avg over the members of a group
+    seldom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,9 @@ def _by_pod(kind: Kind, side: Side, function: Function = Function.RATE, join: st
 
 _COUNT = _by_pod(Kind.COUNTER, Side.BOTH)
 _TIMES = _by_pod(Kind.HISTOGRAM, Side.BOTH)
-_BUCKETS = replace(_TIMES, by=(*BY_POD, LE))
+_BUCKETS = replace(_TIMES, by=(*BY_POD, LE), seldom=True)
+_SHARED = replace(_TIMES, by=(*BY_ROLE, LE))
+_LENGTHS = replace(_TIMES, span=Span.LONG, seldom=True)
 _PEAK = _by_pod(Kind.GAUGE, Side.BOTH, Function.PEAK)
 _MEAN = _by_pod(Kind.GAUGE, Side.BOTH, Function.AVERAGE)
 _TRAIL_POD = _by_pod(Kind.GAUGE, Side.BOTH, Function.TRAIL)
@@ -231,6 +236,21 @@ _SOURCES = replace(_COUNT, by=(*BY_POD, "source"))
 def _waiting(reason: str, old: tuple[Series, ...]) -> Reading:
     series = Series(Dialect.VLLM, f"vllm:{_REASON}", own=(ENGINE,), where=(("reason", reason),))
     return replace(_PEAK, name=f"waiting_{reason}", series=(series, *old))
+
+
+def _waits(name: str, metric: str) -> tuple[Reading, ...]:
+    """Return the readings of a histogram of times: sum and count by pod, buckets added up; seldom those of each pod.
+
+    Buckets by pod would be more than half of all that is read.
+    """
+    bucket = f"vllm:{metric}_bucket"
+    whole = Series(Dialect.VLLM, bucket, own=(ENGINE,), where=((LE, "+Inf"),))
+    return (
+        _vllm(f"{name}_sum", f"{metric}_sum", _TIMES),
+        replace(_TIMES, name=f"{name}_count", series=(whole,)),
+        _vllm(f"{name}_shared", f"{metric}_bucket", _SHARED, POD),
+        _vllm(f"{name}_bucket", f"{metric}_bucket", _BUCKETS),
+    )
 
 
 ENGINE_READINGS = (
@@ -262,27 +282,25 @@ ENGINE_READINGS = (
     ),
     _vllm("prompts", "prompt_tokens_total", _COUNT),
     _vllm("prompt_sources", "prompt_tokens_by_source_total", _SOURCES),
-    _vllm("prompt_sources_long", "prompt_tokens_by_source_total", replace(_SOURCES, span=Span.LONG)),
+    _vllm("prompt_sources_long", "prompt_tokens_by_source_total", replace(_SOURCES, span=Span.LONG, seldom=True)),
     _vllm(
         "prefix_hits",
         "prefix_cache_hits_total",
-        _COUNT,
+        replace(_COUNT, seldom=True),
         old=(Series(Dialect.VLLM_OLD, "vllm:gpu_prefix_cache_hits_total", own=(ENGINE,)),),
     ),
     _vllm("generated", "generation_tokens_total", _COUNT),
     _vllm("finished", "request_success_total", _COUNT, "finished_reason"),
     _vllm("preemptions", "num_preemptions_total", _COUNT),
-    _vllm("engine_itl_sum", "inter_token_latency_seconds_sum", _TIMES),
-    _vllm("engine_itl_bucket", "inter_token_latency_seconds_bucket", _BUCKETS),
-    _vllm("engine_ttft_sum", "time_to_first_token_seconds_sum", _TIMES),
-    _vllm("engine_ttft_bucket", "time_to_first_token_seconds_bucket", _BUCKETS),
+    *_waits("engine_itl", "inter_token_latency_seconds"),
+    *_waits("engine_ttft", "time_to_first_token_seconds"),
     _vllm("prefill_time_sum", "request_prefill_time_seconds_sum", _TIMES),
     _vllm("prefill_time_count", "request_prefill_time_seconds_count", _TIMES),
     _vllm("queue_time_sum", "request_queue_time_seconds_sum", _TIMES),
     _vllm("queue_time_count", "request_queue_time_seconds_count", _TIMES),
-    _vllm("engine_prompt_sum", "request_prompt_tokens_sum", replace(_TIMES, span=Span.LONG)),
+    _vllm("engine_prompt_sum", "request_prompt_tokens_sum", _LENGTHS),
     _vllm("engine_prompt_bucket", "request_prompt_tokens_bucket", replace(_BUCKETS, span=Span.LONG)),
-    _vllm("engine_output_sum", "request_generation_tokens_sum", replace(_TIMES, span=Span.LONG)),
+    _vllm("engine_output_sum", "request_generation_tokens_sum", _LENGTHS),
     _vllm("engine_output_bucket", "request_generation_tokens_bucket", replace(_BUCKETS, span=Span.LONG)),
 )
 

@@ -1,8 +1,8 @@
 """What the engines of one policy report: per pod, and as totals of the pods on whose side a signal counts."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from autoscaler.domain.fleet import Pod, PodState, Workload
@@ -11,11 +11,11 @@ from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.observe import coverage
-from autoscaler.observe.catalogue import NAMESPACE, POD, ROLE, Windows
+from autoscaler.observe.catalogue import BY_ROLE, MODEL, NAMESPACE, POD, ROLE, Windows
 from autoscaler.observe.coverage import Covered
 from autoscaler.observe.fleet import FleetView
 from autoscaler.observe.profiles import ProfileTable
-from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, ratio, slope, total
+from autoscaler.observe.samples import Histogram, Row, Snapshot, as_signal, grouped, ratio, slope, total
 
 ROLE_LABELS: Mapping[str, Role] = MappingProxyType(
     {
@@ -51,6 +51,30 @@ def decodes(role: Role) -> bool:
     return role.decodes
 
 
+SAME = 1e-9
+"""Relative difference up to which two sums of the same rates, added up in another order, are taken as equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of one policy's pods, reading by reading as they are asked for."""
+
+    table: ProfileTable
+    snapshot: Snapshot
+    pods: Collection[str]
+    lacking: set[str] = field(default_factory=set)  # asked for, but left out of the snapshot
+    _found: dict[str, Mapping[str, Sequence[Row]]] = field(default_factory=dict)
+
+    def __getitem__(self, reading: str) -> Mapping[str, Sequence[Row]]:
+        """Return the rows of a reading by pod, without pods that have none."""
+        if reading not in self.snapshot.readings:
+            self.lacking.add(reading)
+            return {}
+        if reading not in self._found:
+            self._found[reading] = _by_pod(self.table, self.snapshot, reading, self.pods)
+        return self._found[reading]
+
+
 @dataclass(frozen=True, slots=True)
 class Engines:
     """The rows of one policy's pods."""
@@ -59,7 +83,7 @@ class Engines:
     roles: Mapping[str, Role]  # by pod
     newest: Mapping[str, Signal[Instant]]  # by pod, also of pods that should report and do not
     partial: Mapping[str, Missing]  # by variant of which ready pods do not report
-    rows: Mapping[str, Mapping[str, tuple[Row, ...]]]  # by reading, by pod
+    rows: _Rows
     covered: Mapping[str, Covered]  # by pod that reports and is older than the window
     window: Seconds
 
@@ -70,7 +94,7 @@ class Engines:
         """Select the rows of a policy's pods: those the fleet names, else those of its model that carry a role."""
         members, whole = _members(table, fleet), _is_whole(fleet)
         candidates = members if whole else {**members, **dict.fromkeys(_speaking(table, snapshot))}
-        rows = {name: _by_pod(table, snapshot, name, candidates) for name in snapshot.readings}
+        rows = _Rows(table, snapshot, candidates)
         roles = _roles(table, rows["engine_newest"], members, only_members=whole)
         newest = {pod: _freshness(pod, rows, snapshot, stale_after) for pod in roles}
         partial = _partial(table, fleet, newest, snapshot.at, FIRST_SCRAPE_WITHIN)
@@ -90,6 +114,16 @@ class Engines:
         }
         covered = coverage.of_targets(rows["engine_times"], reporting, snapshot.at, windows.fast)
         return cls(snapshot, roles, shown, partial, rows, covered, windows.fast)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Return the readings that were asked for and that the snapshot leaves out."""
+        return frozenset(self.rows.lacking)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Return the names under which the engines serve."""
+        return frozenset(row.labels.get(MODEL, "") for rows in self.rows["engine_newest"].values() for row in rows)
 
     def loads(self) -> dict[str, EngineLoad]:
         """Return what each pod reports."""
@@ -116,8 +150,28 @@ class Engines:
 
     def on(self, side: Callable[[Role], bool], reading: str) -> list[Row]:
         """Return the rows of a reading from the pods of a side that report."""
-        pods = (pod for pod, state in self.newest.items() if side(self.roles[pod]) and not isinstance(state, Missing))
-        return [row for pod in pods for row in self.rows[reading].get(pod, ())]
+        pods = [pod for pod, state in self.newest.items() if side(self.roles[pod]) and not isinstance(state, Missing)]
+        found = self.rows[reading] if pods else {}
+        return [row for pod in pods for row in found.get(pod, ())]
+
+    def histogram(self, side: Callable[[Role], bool], name: str) -> Histogram | None:
+        """Return a histogram of times over the pods of a side that report; None if nothing was observed.
+
+        Prometheus adds it up over every pod of a model and role. Where these pods observed as much as that sum holds,
+        no other pod has a share in it; else their own buckets count.
+        """
+        counts = [row for row in self.on(side, f"{name}_count") if not math.isnan(row.value)]
+        observed = math.fsum(row.value for row in counts)
+        if not observed > 0.0:
+            return None
+        by_role = self.snapshot.by(f"{name}_shared", *BY_ROLE)
+        groups = {row.key(BY_ROLE) for row in counts}
+        shared = Histogram.of(
+            row for group in sorted(groups) for row in by_role.get(group, ()) if self.rows.table.is_selected(row)
+        )
+        if shared is not None and math.isclose(shared.total, observed, rel_tol=SAME):
+            return shared
+        return Histogram.of(self.on(side, f"{name}_bucket"))
 
     def offered(self) -> float | None:
         """Return requests per second as offered: what finishes, and what piles up (served is not offered)."""
@@ -150,9 +204,10 @@ class Engines:
         Engines that allow other lengths have other buckets, so moments are formed per pod and then averaged.
         """
         parts: list[tuple[float, Moments]] = []
-        for pod in {row.labels.get(POD, "") for row in self.on(side, f"engine_{kind}_sum")}:
-            histogram = Histogram.of(self.rows[f"engine_{kind}_bucket"].get(pod, ()))
-            summed = total(self.rows[f"engine_{kind}_sum"].get(pod, ()))
+        buckets = grouped(self.on(side, f"engine_{kind}_bucket"), (POD,))
+        sums = grouped(self.on(side, f"engine_{kind}_sum"), (POD,))
+        for pod, rows in sums.items():
+            histogram, summed = Histogram.of(buckets.get(pod, ())), total(rows)
             if histogram and summed is not None and histogram.total > 0.0:
                 parts.append((histogram.total, histogram.moments(summed / histogram.total)))
         weight = math.fsum(count for count, _ in parts)
@@ -162,7 +217,8 @@ class Engines:
         return Moments(mean, math.fsum(count * moments.second for count, moments in parts) / weight)
 
     def _load(self, pod: str) -> EngineLoad:
-        rows = {name: of_pod.get(pod, ()) for name, of_pod in self.rows.items()}
+        def rows(reading: str) -> Sequence[Row]:
+            return self.rows[reading].get(pod, ())
 
         def signal(value: float | None, *readings: str) -> Signal[float]:
             return self._signal(pod, value, *readings)
@@ -171,24 +227,24 @@ class Engines:
             return self._rates_gap_of(pod) or signal(value, *readings)
 
         def mean(part: str, whole: str) -> Signal[float]:
-            return signal(ratio(total(rows[part]), _count(rows[whole])), part, whole)
+            return signal(ratio(total(rows(part)), total(rows(whole))), part, whole)
 
         return EngineLoad(
             pod=pod,
-            running=signal(total(rows["running"]), "running"),
-            waiting=signal(total(rows["waiting_capacity"]), "waiting_capacity"),
-            deferred=signal(total(rows["waiting_deferred"]), "waiting_deferred"),
-            kv_use_ratio=signal(total(rows["kv_use"]), "kv_use"),
-            kv_capacity_tokens=signal(_capacity(rows["kv_size"]), "kv_size"),
-            prompt_tokens_per_second=rate(total(rows["prompts"]), "prompts"),
+            running=signal(total(rows("running")), "running"),
+            waiting=signal(total(rows("waiting_capacity")), "waiting_capacity"),
+            deferred=signal(total(rows("waiting_deferred")), "waiting_deferred"),
+            kv_use_ratio=signal(total(rows("kv_use")), "kv_use"),
+            kv_capacity_tokens=signal(_capacity(rows("kv_size")), "kv_size"),
+            prompt_tokens_per_second=rate(total(rows("prompts")), "prompts"),
             computed_prompt_tokens_per_second=rate(_computed(rows), "prompt_sources", "prompts", "prefix_hits"),
-            output_tokens_per_second=rate(total(rows["generated"]), "generated"),
-            requests_per_second=rate(total(rows["finished"]), "finished"),
-            itl_mean_s=mean("engine_itl_sum", "engine_itl_bucket"),
+            output_tokens_per_second=rate(total(rows("generated")), "generated"),
+            requests_per_second=rate(total(rows("finished")), "finished"),
+            itl_mean_s=mean("engine_itl_sum", "engine_itl_count"),
             prefill_mean_s=mean("prefill_time_sum", "prefill_time_count"),
             queue_mean_s=mean("queue_time_sum", "queue_time_count"),
-            ttft_mean_s=mean("engine_ttft_sum", "engine_ttft_bucket"),
-            preemptions_per_second=rate(total(rows["preemptions"]), "preemptions"),
+            ttft_mean_s=mean("engine_ttft_sum", "engine_ttft_count"),
+            preemptions_per_second=rate(total(rows("preemptions")), "preemptions"),
             newest_sample=self.newest[pod],
         )
 
@@ -217,13 +273,13 @@ def _speaking(table: ProfileTable, snapshot: Snapshot) -> Iterator[str]:
             yield pod
 
 
-def _by_pod(table: ProfileTable, snapshot: Snapshot, reading: str, pods: Iterable[str]) -> dict[str, tuple[Row, ...]]:
+def _by_pod(table: ProfileTable, snapshot: Snapshot, reading: str, pods: Iterable[str]) -> dict[str, Sequence[Row]]:
     """Return the rows of some pods, without those that have none."""
     groups, namespace = snapshot.by(reading, NAMESPACE, POD), table.policy.namespace
-    found = {pod: tuple(groups[namespace, pod]) for pod in pods if (namespace, pod) in groups}
-    if table.policy.metrics.matchers:
-        found = {pod: tuple(filter(table.is_selected, rows)) for pod, rows in found.items()}
-    return {pod: rows for pod, rows in found.items() if rows}
+    found = {pod: rows for pod in pods if (rows := groups.get((namespace, pod)))}
+    if not table.policy.metrics.matchers:
+        return found
+    return {pod: own for pod, rows in found.items() if (own := list(filter(table.is_selected, rows)))}
 
 
 def _members(table: ProfileTable, fleet: FleetView) -> dict[str, Pod]:
@@ -247,7 +303,7 @@ def _is_whole(fleet: FleetView) -> bool:
 
 
 def _roles(
-    table: ProfileTable, newest: Mapping[str, tuple[Row, ...]], members: Mapping[str, Pod], *, only_members: bool
+    table: ProfileTable, newest: Mapping[str, Sequence[Row]], members: Mapping[str, Pod], *, only_members: bool
 ) -> dict[str, Role]:
     """Return the role of each pod of the policy: as the fleet says, else as the pod's label says."""
     roles = {name: table.policy.variant(pod.variant).role for name, pod in members.items()}
@@ -265,9 +321,7 @@ def _roles(
     return roles
 
 
-def _freshness(
-    pod: str, rows: Mapping[str, Mapping[str, tuple[Row, ...]]], snapshot: Snapshot, stale_after: Seconds
-) -> Signal[Instant]:
+def _freshness(pod: str, rows: _Rows, snapshot: Snapshot, stale_after: Seconds) -> Signal[Instant]:
     """Return the time of a pod's newest sample, or why the pod cannot be believed."""
     if failure := snapshot.failure("engine_newest"):
         return failure
@@ -282,7 +336,7 @@ def _freshness(
     return latest
 
 
-def _is_frozen(rows: Mapping[str, tuple[Row, ...]]) -> bool:
+def _is_frozen(rows: Mapping[str, Sequence[Row]]) -> bool:
     """Tell whether requests ran through the whole window while nothing was computed: stuck, or a frozen exporter.
 
     Without a picker such a pod would read as no load at all.
@@ -319,20 +373,12 @@ def _partial(
     return found
 
 
-def _count(rows: Iterable[Row]) -> float | None:
-    """Return the rate of observations: of a histogram its infinite bucket, of a counter its sum."""
-    rows = list(rows)
-    if any("le" in row.labels for row in rows):
-        histogram = Histogram.of(rows)
-        return histogram.total if histogram else None
-    return total(rows)
-
-
-def _computed(rows: Mapping[str, tuple[Row, ...]]) -> float | None:
+def _computed(rows: Callable[[str], Sequence[Row]]) -> float | None:
     """Return prompt tokens per second that were computed here; before vLLM 0.16: all less those found in the cache."""
-    if rows["prompt_sources"]:
-        return total(row for row in rows["prompt_sources"] if row.labels.get("source") == "local_compute")
-    prompts, hits = total(rows["prompts"]), total(rows["prefix_hits"])
+    if sources := rows("prompt_sources"):
+        return total(row for row in sources if row.labels.get("source") == "local_compute")
+    prompts = total(rows("prompts"))
+    hits = None if prompts is None else total(rows("prefix_hits"))
     return None if prompts is None or hits is None else max(0.0, prompts - hits)
 
 

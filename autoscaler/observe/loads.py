@@ -226,19 +226,19 @@ class Loads:
         Means of the two add up, quantiles do not: the hand-over is taken as constant (measured, H200 and NIXL: 38 ms
         of transfer; p90 of hand-over and first step 60 ms above its mean).
         """
-        if gap := self._idle_or_silent(requests, prefills, "engine_ttft_sum", "engine_ttft_bucket"):
+        if gap := self._idle_or_silent(requests, prefills, *_read("engine_ttft")):
             return gap
         shift = 0.0
         if any(role is Role.DECODE for role in self._variants.values()):
             decode = ratio(
                 total(self._engines.on(_only_decodes, "engine_ttft_sum")),
-                _observed(self._engines.on(_only_decodes, "engine_ttft_bucket")),
+                total(self._engines.on(_only_decodes, "engine_ttft_count")),
             )
             if decode is None or math.isnan(decode):
                 detail = "no first token came from the decode pods"
                 return Missing(GapReason.NOT_A_NUMBER, self._snapshot.at, detail)
             shift = decode
-        histogram = Histogram.of(self._engines.on(prefills, "engine_ttft_bucket"))
+        histogram = self._engines.histogram(prefills, "engine_ttft")
         found = self._latency(histogram, total(self._engines.on(prefills, "engine_ttft_sum")), limit, shift)
         return self._noted(found, "ttft", inferred)
 
@@ -251,20 +251,21 @@ class Loads:
         own = self._own_latency(profile, "itl", limit)
         if own is None:
             return self._engine_itl(requests, limit, inferred)
-        engine = Histogram.of(self._engines.on(decodes, "engine_itl_bucket"))
         mine = Histogram.of(self._split["itl_bucket"][profile])
-        if engine is None or mine is None or not engine.total > 0.0:
+        guessed = 0.0 if mine is None else mine.guessed_at(limit)
+        if guessed == 0.0 or self._engines.gap(decodes, self._variants):
             return own
-        if engine.guessed_at(limit) >= mine.guessed_at(limit) or self._engines.gap(decodes, self._variants):
+        engine = self._engines.histogram(decodes, "engine_itl")
+        if engine is None or not engine.total > 0.0 or engine.guessed_at(limit) >= guessed:
             return own
         inferred.note("itl")
         shared = self._latency(engine, engine.total * own.mean_s, limit)
         return own if shared is None else replace(shared, count=own.count)
 
     def _engine_itl(self, requests: Signal[float], limit: Seconds, inferred: _Inferred) -> Signal[Latency]:
-        if gap := self._idle_or_silent(requests, decodes, "engine_itl_sum", "engine_itl_bucket"):
+        if gap := self._idle_or_silent(requests, decodes, *_read("engine_itl")):
             return gap
-        histogram = Histogram.of(self._engines.on(decodes, "engine_itl_bucket"))
+        histogram = self._engines.histogram(decodes, "engine_itl")
         found = self._latency(histogram, total(self._engines.on(decodes, "engine_itl_sum")), limit)
         return self._noted(found, "itl", inferred)
 
@@ -297,9 +298,9 @@ def _only_decodes(role: Role) -> bool:
     return role is Role.DECODE
 
 
-def _observed(rows: Sequence[Row]) -> float | None:
-    histogram = Histogram.of(rows)
-    return histogram.total if histogram else None
+def _read(histogram: str) -> tuple[str, ...]:
+    """Return the readings that a histogram of the engines cannot do without."""
+    return tuple(f"{histogram}_{part}" for part in ("sum", "count", "bucket"))
 
 
 def _product(requests: Signal[float], lengths: Signal[Moments]) -> Signal[float]:

@@ -1,9 +1,11 @@
 """Joins metrics and fleet into one Observation per tick; the same join replays the past from Prometheus."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation, ProfileLoad
 from autoscaler.domain.policy import SLOPolicy
@@ -34,7 +36,15 @@ class MetricsSource(Protocol):
     windows: Windows
 
     async def read(self, now: Instant) -> Snapshot:
-        """Return every reading's rows.
+        """Return every reading's rows; seldom readings may be left out.
+
+        Raises:
+            ObservationError: the source does not answer.
+        """
+        ...
+
+    async def more(self, snapshot: Snapshot, readings: Collection[str], models: Collection[str]) -> Snapshot:
+        """Return a snapshot that holds seldom readings too, of the engines of some models at least.
 
         Raises:
             ObservationError: the source does not answer.
@@ -50,6 +60,14 @@ class PastMetrics(MetricsSource, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """One policy's part of a snapshot, its missing signals not yet dated; and what the snapshot did not hold for it."""
+
+    model: ModelObservation
+    engines: Engines
+
+
 class Join:
     """Turns a snapshot and the fleet into an Observation. Remembers only since when each signal has been missing."""
 
@@ -60,9 +78,7 @@ class Join:
             InputError: a policy has no default profile.
         """
         self.follow(policies, windows)
-        self._good: dict[tuple[str, str], Instant] = {}  # last look at which a signal was there
-        self._first: dict[tuple[str, str], Instant] = {}  # first look at a signal that never was
-        self._looked: set[tuple[str, str]] = set()  # at this observation
+        self._looks = _Looks()
 
     def follow(self, policies: Sequence[SLOPolicy], windows: Windows) -> None:
         """Observe these policies from now on; since when a signal has been missing is still remembered.
@@ -78,51 +94,79 @@ class Join:
         self, snapshot: Snapshot, fleets: Mapping[str, FleetView] | Missing, gaps: Sequence[Gap] = ()
     ) -> Observation:
         """Return what is known at the snapshot's moment. ``gaps``: what is known to be missing beforehand."""
-        self._looked.clear()
-        models = {}
-        found = list(gaps)
-        for table in self._tables:
-            fleet = _view(table.policy, fleets)
-            model, engines = self._model(table, snapshot, fleet)
-            models[table.policy.key] = model
-            if not gaps:  # a source that is gone altogether is one gap, not hundreds
-                found += _gaps(model, engines)
-        for memory in (self._good, self._first):  # of pods that are gone
-            for key in memory.keys() - self._looked:
-                del memory[key]
-        return Observation(snapshot.at, MappingProxyType(models), tuple(found))
+        return self.dated(snapshot.at, self.joined(snapshot, fleets), gaps)
 
-    def _model(self, table: ProfileTable, snapshot: Snapshot, fleet: FleetView) -> tuple[ModelObservation, Engines]:
+    def joined(
+        self, snapshot: Snapshot, fleets: Mapping[str, FleetView] | Missing, only: Collection[str] | None = None
+    ) -> dict[str, Joined]:
+        """Return each policy's part by ``SLOPolicy.key``; ``only``: of these policies."""
+        tables = [table for table in self._tables if only is None or table.policy.key in only]
+        return {table.policy.key: self._joined(table, snapshot, _view(table.policy, fleets)) for table in tables}
+
+    def dated(self, at: Instant, joined: Mapping[str, Joined], gaps: Sequence[Gap] = ()) -> Observation:
+        """Return the whole of all parts, each missing signal dated; once per moment."""
+        models, found = {}, list(gaps)
+        looks = self._looks.begun(at)
+        for key, part in joined.items():
+            loads = {name: looks.dated(load, key, name) for name, load in part.model.loads.items()}
+            engines = {name: looks.dated(load, key, name) for name, load in part.model.engines.items()}
+            models[key] = replace(part.model, loads=MappingProxyType(loads), engines=MappingProxyType(engines))
+            if not gaps:  # a source that is gone altogether is one gap, not hundreds
+                found += _gaps(models[key], part.engines)
+        self._looks = looks
+        return Observation(at, MappingProxyType(models), tuple(found))
+
+    def _joined(self, table: ProfileTable, snapshot: Snapshot, fleet: FleetView) -> Joined:
         engines = Engines.of(table, snapshot, fleet, self._windows, self._stale_after)
         loads = Loads(table, snapshot, engines, self._windows, self._stale_after)
-        key = table.policy.key
         model = ModelObservation(
-            policy=key,
-            loads=MappingProxyType(
-                {n: self._dated(load, f"{key}/{n}", snapshot.at) for n, load in loads.all().items()}
-            ),
+            policy=table.policy.key,
+            loads=loads.all(),
             fleet=fleet.workloads,
-            engines=MappingProxyType({n: self._dated(load, n, snapshot.at) for n, load in engines.loads().items()}),
+            engines=engines.loads(),
             unmatched_share=loads.unmatched_share(),
             paused=fleet.paused,
             paused_scale_down=fleet.paused_scale_down,
         )
-        return model, engines
+        return Joined(model, engines)
 
-    def _dated(self, load: T, subject: str, at: Instant) -> T:
+
+_FIELDS = {of.__name__: tuple(field.name for field in dataclasses.fields(of)) for of in (ProfileLoad, EngineLoad)}
+
+_Subject: TypeAlias = tuple[str, str, str]
+"""A profile or a pod: what it is, whose policy's, its name."""
+
+
+@dataclass(slots=True)
+class _Looks:
+    """Since when signals are missing, as of one look at every subject; the look before is remembered."""
+
+    at: Instant = Instant(-math.inf)
+    missing: dict[_Subject, dict[str, Instant]] = field(default_factory=dict)  # by signal: since when
+    before: "_Looks | None" = None
+
+    def begun(self, at: Instant) -> "_Looks":
+        """Return the next look."""
+        self.before = None
+        return _Looks(at, before=self)
+
+    def dated(self, load: T, policy: str, name: str) -> T:
         """Date each missing signal: by its last good look where there was one, else by the first look at it."""
-        changed: dict[str, Any] = {}
-        for field in dataclasses.fields(load):
-            value = getattr(load, field.name)
-            key = (field.name, subject)
-            self._looked.add(key)
-            if not isinstance(value, Missing):
-                self._good[key] = at
-                continue
-            known = self._good.get(key, self._first.setdefault(key, at))
-            if known < value.since:
-                changed[field.name] = dataclasses.replace(value, since=known)
-        return dataclasses.replace(load, **changed) if changed else load
+        gone = {
+            name: value for name in _FIELDS[type(load).__name__] if isinstance(value := getattr(load, name), Missing)
+        }
+        subject = (type(load).__name__, policy, name)
+        known = self.missing[subject] = self._known(subject, gone)
+        older: dict[str, Any] = {
+            name: replace(value, since=known[name]) for name, value in gone.items() if known[name] < value.since
+        }
+        return replace(load, **older) if older else load
+
+    def _known(self, subject: _Subject, gone: Iterable[str]) -> dict[str, Instant]:
+        if self.before is None or subject not in self.before.missing:  # never looked at, or gone for a while
+            return dict.fromkeys(gone, self.at)
+        already = self.before.missing[subject]
+        return {name: already.get(name, self.before.at) for name in gone}  # there, at the look before
 
 
 class ClusterObserver:
@@ -160,7 +204,25 @@ class ClusterObserver:
         if len(gaps) == 2:
             msg = "; ".join(gap.missing.detail for gap in gaps)
             raise ObservationError(msg)
-        return self._join.observation(snapshot, gaps[0].missing if fleets is None else fleets, gaps)
+        known = gaps[0].missing if fleets is None else fleets
+        return self._join.dated(now, await self._joined(snapshot, known), gaps)
+
+    async def _joined(self, snapshot: Snapshot, fleets: Mapping[str, FleetView] | Missing) -> dict[str, Joined]:
+        """Join; whose snapshot says too little is joined again, until nothing is left to ask.
+
+        Who asks again has asked before, so a reading is either in the snapshot for all of them or for none.
+        """
+        joined = self._join.joined(snapshot, fleets)
+        while wanting := {key: part.engines for key, part in joined.items() if part.engines.lacking}:
+            readings = frozenset[str]().union(*(engines.lacking for engines in wanting.values()))
+            models = frozenset[str]().union(*(engines.models for engines in wanting.values()))
+            try:
+                snapshot = await self._metrics.more(snapshot, readings, models)
+            except ObservationError as error:
+                missing = Missing(GapReason.UNREACHABLE, snapshot.at, str(error))
+                snapshot = snapshot.extended(dict.fromkeys(readings, missing))
+            joined |= self._join.joined(snapshot, fleets, only=wanting.keys())
+        return joined
 
 
 class PrometheusHistory:
@@ -237,7 +299,7 @@ def _gaps(model: ModelObservation, engines: Engines) -> Iterator[Gap]:
 
 
 def _missing(load: ProfileLoad) -> Iterator[tuple[str, Missing]]:
-    for field in dataclasses.fields(load):
-        value = getattr(load, field.name)
-        if isinstance(value, Missing) and value.reason is not GapReason.NOT_A_NUMBER and field.name not in _OPTIONAL:
-            yield field.name, value
+    for name in _FIELDS[type(load).__name__]:
+        value = getattr(load, name)
+        if isinstance(value, Missing) and value.reason is not GapReason.NOT_A_NUMBER and name not in _OPTIONAL:
+            yield name, value

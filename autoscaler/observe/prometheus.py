@@ -5,11 +5,11 @@ import bisect
 import itertools
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -24,11 +24,19 @@ from autoscaler.observe.catalogue import Reading, Windows
 from autoscaler.observe.connection import Connection, TooLargeError, credentials, session
 from autoscaler.observe.samples import Row, Snapshot
 
+T = TypeVar("T")
+
 _STATUS = re.compile(r"HTTP Status Code (\d+)")
 MOST_POINTS = 10_000
 LONGEST_LABELS = 4096  # of the values of one series together
+MODELS_A_QUERY = 25
+"""Of how many models a seldom reading is asked at once: with 40 pods each, 15,000 buckets."""
 _WHOLE_SOURCE = frozenset({401, 403, 404, 408, 429})
 """Client errors that concern every query alike; any other is about one query (too many samples, a bad expression)."""
+
+
+class _TooLongError(Exception):
+    """Labels that are longer than is read."""
 
 
 class PrometheusSource:
@@ -52,15 +60,36 @@ class PrometheusSource:
         self._client = _client(connection)
 
     async def read(self, now: Instant) -> Snapshot:
-        """Evaluate every reading at ``now``.
+        """Evaluate every reading that is not seldom at ``now``.
 
         Raises:
             ObservationError: the server does not answer, or refuses every query.
         """
-        queries = {reading: promql.instant(reading, self.windows, self._matchers) for reading in self.readings.values()}
-        found = await self._all({reading: (query, {"time": _stamp(now)}) for reading, query in queries.items()})
-        rows = {name: _rows(now, answer) for name, answer in found.items()}
-        return Snapshot(now, MappingProxyType(rows))
+        often = [reading for reading in self.readings.values() if not reading.seldom]
+        return Snapshot(now, MappingProxyType(await self._at(now, often, self._matchers)))
+
+    async def more(self, snapshot: Snapshot, readings: Collection[str], models: Collection[str]) -> Snapshot:
+        """Add seldom readings of the engines of some models; a few models a query, so that no answer is too long.
+
+        Raises:
+            ObservationError: as ``read``.
+        """
+        seldom, names = [self.readings[name] for name in readings], sorted(models)
+        found: dict[str, tuple[Row, ...] | Missing] = dict.fromkeys(readings, ())
+        for first in range(0, len(names), MODELS_A_QUERY):
+            matchers = (*self._matchers, promql.of_models(names[first : first + MODELS_A_QUERY]))
+            for name, rows in (await self._at(snapshot.at, seldom, matchers)).items():
+                found[name] = _both(found[name], rows)
+        return snapshot.extended(found)
+
+    async def _at(
+        self, now: Instant, readings: Iterable[Reading], matchers: Sequence[str]
+    ) -> dict[str, tuple[Row, ...] | Missing]:
+        """Evaluate readings at one moment."""
+        at = {"time": _stamp(now)}
+        queries = {reading: (promql.instant(reading, self.windows, matchers), at) for reading in readings}
+        labels: Interned = {}
+        return await self._all(queries, lambda answer: _rows(now, answer, labels))
 
     async def read_range(
         self, start: Instant, end: Instant, step: Seconds, chunk: int = 240
@@ -89,24 +118,19 @@ class PrometheusSource:
             ObservationError: as ``read``.
         """
         query = f'{{__name__=~"{"|".join(names)}"}}'
-        return _rows(now, await self._ask(asyncio.Semaphore(), query, {"time": _stamp(now)}))
+        return await self._ask(asyncio.Semaphore(), query, {"time": _stamp(now)}, lambda answer: _rows(now, answer))
 
     async def scrape_interval(self, now: Instant) -> Seconds | None:
         """Return the longest of the engines' median distances between samples; None if that cannot be told."""
         selector = ", ".join(self._matchers)
-        answer = await self._ask(
-            asyncio.Semaphore(), f"vllm:num_requests_running{{{selector}}}[5m]", {"time": _stamp(now)}
-        )
-        if isinstance(answer, Missing):
-            return None
-        intervals = [gap for series in answer if (gap := _median_gap(series.get("values", ()))) is not None]
-        return max(intervals, default=None)
+        query = f"vllm:num_requests_running{{{selector}}}[5m]"
+        return await self._ask(asyncio.Semaphore(), query, {"time": _stamp(now)}, _longest_median_gap)
 
     async def _past(self, moments: Sequence[Instant], step: Seconds) -> list[Snapshot]:
         asked = {reading: self._range_query(reading, moments, step) for reading in self.readings.values()}
-        found = await self._all(asked)
-        rows = {name: _Past.of(_rows(moments[-1], answer)) for name, answer in found.items()}
-        return [self._at(moment, rows) for moment in moments]
+        labels: Interned = {}
+        rows = await self._all(asked, lambda answer: _Past.of(_rows(moments[-1], answer, labels)))
+        return [self._pick(moment, rows) for moment in moments]
 
     def _range_query(self, reading: Reading, moments: Sequence[Instant], step: Seconds) -> tuple[str, dict[str, str]]:
         start, end = moments[0], moments[-1]
@@ -117,7 +141,7 @@ class PrometheusSource:
         window = {"start": _stamp(start), "end": _stamp(max(start, end)), "step": f"{step:.3f}"}
         return promql.members(reading, self.windows, self._matchers), window
 
-    def _at(self, moment: Instant, past: Mapping[str, "_Past"]) -> Snapshot:
+    def _pick(self, moment: Instant, past: Mapping[str, "_Past"]) -> Snapshot:
         """Pick from the rows of a range those that belong to one moment."""
         picked = {}
         for name, rows in past.items():
@@ -127,23 +151,28 @@ class PrometheusSource:
             picked[name] = rows.within(moment, reach)
         return Snapshot(moment, MappingProxyType(picked))
 
-    async def _all(self, queries: Mapping[Reading, tuple[str, dict[str, str]]]) -> dict[str, list[Any] | Missing]:
+    async def _all(
+        self, queries: Mapping[Reading, tuple[str, dict[str, str]]], parse: Callable[[list[Any] | Missing], T]
+    ) -> dict[str, T]:
         """Ask everything, a few queries at a time; the first sign that the server is gone ends the rest."""
         turns = asyncio.Semaphore(self._connection.parallel)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
-                    reading.name: group.create_task(self._ask(turns, query, arguments))
+                    reading.name: group.create_task(self._ask(turns, query, arguments, parse))
                     for reading, (query, arguments) in queries.items()
                 }
         except* ObservationError as failures:
             raise failures.exceptions[0] from None
         return {name: task.result() for name, task in tasks.items()}
 
-    async def _ask(self, turns: asyncio.Semaphore, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
+    async def _ask(
+        self, turns: asyncio.Semaphore, query: str, arguments: dict[str, str], parse: Callable[[list[Any] | Missing], T]
+    ) -> T:
+        """Send one query and parse the answer at once: of many answers, only what is made of them is kept."""
         async with turns:
             self.queries_sent += 1
-            return await asyncio.to_thread(self._ask_now, query, arguments)
+            return await asyncio.to_thread(lambda: parse(self._ask_now(query, arguments)))
 
     def _ask_now(self, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
         """Send one query and wait; runs in a thread."""
@@ -232,25 +261,57 @@ def _stamp(at: Instant) -> str:
     return f"{at:.3f}"
 
 
-def _rows(now: Instant, answer: list[Any] | Missing) -> tuple[Row, ...] | Missing:
+Interned: TypeAlias = dict[tuple[str, ...], dict[str, str]]
+"""Labels by their names and values: dozens of readings have the same ones of each pod, which are kept once."""
+
+
+def _rows(now: Instant, answer: list[Any] | Missing, interned: Interned | None = None) -> tuple[Row, ...] | Missing:
     """Parse a vector (one value per series) or a matrix (several); a label as long as a book makes it Missing."""
     if isinstance(answer, Missing):
         return answer
     try:
-        # joining refuses what is no mapping of text, and costs less than a look at each of a million labels
-        longest = max((len("".join(series["metric"].values())) for series in answer), default=0)
-        rows = tuple(
-            # at an instant query's moment the answer's stamp is rounded to milliseconds
-            Row(series["metric"], float(value), now if "value" in series else Instant(float(at)))
-            for series in answer
-            for at, value in (series["values"] if "values" in series else (series["value"],))
-        )
+        rows = tuple(_parsed(now, answer, {} if interned is None else interned))
+    except _TooLongError as error:
+        return Missing(GapReason.UNREACHABLE, now, str(error))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         msg = f"the answer of Prometheus cannot be read: {type(error).__name__}"
         raise ObservationError(msg) from error
-    if longest > LONGEST_LABELS:
-        return Missing(GapReason.UNREACHABLE, now, f"labels of {longest} characters, at most {LONGEST_LABELS} are read")
     return rows
+
+
+def _parsed(now: Instant, answer: list[Any], interned: Interned) -> Iterator[Row]:
+    for series in answer:
+        metric = series["metric"]
+        key = (*metric, *metric.values())
+        labels = interned.get(key)
+        if labels is None:
+            # joining refuses what is no mapping of text, and costs less than a look at each of a million labels
+            longest = len("".join(metric.values()))
+            if longest > LONGEST_LABELS:
+                msg = f"labels of {longest} characters, at most {LONGEST_LABELS} are read"
+                raise _TooLongError(msg)
+            labels = interned.setdefault(key, metric)
+        if "value" in series:
+            # at an instant query's moment the answer's stamp is rounded to milliseconds
+            _, value = series["value"]
+            yield Row(labels, float(value), now)
+        else:
+            for at, value in series["values"]:
+                yield Row(labels, float(value), Instant(float(at)))
+
+
+def _both(some: tuple[Row, ...] | Missing, others: tuple[Row, ...] | Missing) -> tuple[Row, ...] | Missing:
+    """Join the rows of two queries; if one failed, the reading did."""
+    if isinstance(some, Missing):
+        return some
+    return others if isinstance(others, Missing) else (*some, *others)
+
+
+def _longest_median_gap(answer: list[Any] | Missing) -> Seconds | None:
+    if isinstance(answer, Missing):
+        return None
+    intervals = [gap for series in answer if (gap := _median_gap(series.get("values", ()))) is not None]
+    return max(intervals, default=None)
 
 
 def _median_gap(values: Sequence[Sequence[Any]]) -> Seconds | None:

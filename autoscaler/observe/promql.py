@@ -26,6 +26,11 @@ def scope(namespaces: Sequence[str], matchers: Mapping[str, str]) -> tuple[str, 
     return (*inside, *(f"{label}={quoted(value)}" for label, value in matchers.items()))
 
 
+def of_models(names: Collection[str]) -> str:
+    """Return the matcher that selects the series of some models."""
+    return f"{MODEL}=~{quoted('|'.join(map(re.escape, sorted(names))))}"
+
+
 def label_names(names: Collection[str]) -> tuple[str, ...]:
     """Return the names, all of which are label names.
 

@@ -5,7 +5,7 @@ For the simulator, for recordings, and for clusters whose engines and pickers ar
 
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -114,6 +114,10 @@ class MemorySource:
         """Evaluate every reading at ``now``."""
         rows = {name: tuple(self.evaluate(reading, now)) for name, reading in self.readings.items()}
         return Snapshot(now, MappingProxyType(rows))
+
+    async def more(self, snapshot: Snapshot, readings: Collection[str], models: Collection[str]) -> Snapshot:  # noqa: ARG002 - as the protocol has it
+        """Return the snapshot: nothing was left out of it."""
+        return snapshot
 
     async def read_range(self, start: Instant, end: Instant, step: Seconds) -> AsyncIterator[Snapshot]:
         """Yield what ``read`` returns at start, start + step, ..., at most ``end``."""

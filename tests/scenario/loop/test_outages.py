@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -84,6 +84,10 @@ class Monitoring:
             message = "nobody answers"
             raise ObservationError(message)
         return await {"empty": self._empty, "stale": self._stale}.get(name, self._whole).read(now)
+
+    async def more(self, snapshot: Snapshot, readings: Collection[str], models: Collection[str]) -> Snapshot:
+        """Return the snapshot: nothing was left out of it."""
+        return await self._whole.more(snapshot, readings, models)
 
 
 @dataclass
