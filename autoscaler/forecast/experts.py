@@ -66,7 +66,7 @@ class Council:
         """Return what each expert expects at each node, shape (experts, nodes); NaN: no opinion yet."""
         silent = np.full(len(NODES), np.nan)
         count = memory.minutes.count
-        return np.stack([e.predict(memory) if count >= e.needs else silent for e in self.experts])
+        return np.array([e.predict(memory) if count >= e.needs else silent for e in self.experts])
 
     def path(self, memory: Memory) -> FloatArray:
         """Return the mixture's expectation at each node, shape (nodes,)."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast.state import TRANSIENT
 from autoscaler.performance.step import FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -37,6 +38,7 @@ class Minutes:
     filling: int = -1  # number of the minute being filled; -1: no sample yet
     area: float = 0.0  # rate x seconds seen in it
     seen_s: float = 0.0
+    peaks: dict[int, float] = field(default_factory=dict, compare=False, metadata=TRANSIENT)  # highest of the newest n
 
     @property
     def end(self) -> int:
@@ -56,6 +58,12 @@ class Minutes:
     def between(self, start: int, end: int) -> FloatArray:
         """Return the values of minutes ``start`` to ``end`` (excluded), as far as they are kept."""
         return self.values[max(0, start - self.first) : max(0, end - self.first)]
+
+    def highest(self, minutes: int) -> float:
+        """Return the highest of the newest minutes; 0 before there are any."""
+        if minutes not in self.peaks:
+            self.peaks[minutes] = float(self.whole[-minutes:].max(initial=0.0))
+        return self.peaks[minutes]
 
     def add(self, since: Instant, until: Instant, rate: float) -> int:
         """Spread a rate over the time it was measured in; return how many minutes this completed."""
@@ -78,6 +86,7 @@ class Minutes:
         """Turn minutes ``start`` to ``end`` (excluded) into a gap: what was measured there was no load."""
         low, high = max(0, start - self.first), max(0, end - self.first)
         self.seen[low:high] = math.nan
+        self.peaks.clear()
         if low > 0:
             self.bridged[low:high] = self.bridged[low - 1]
 
@@ -90,6 +99,7 @@ class Minutes:
             size = min(2 * self.count, KEPT)
             self.seen, self.bridged = np.resize(self.seen, size), np.resize(self.bridged, size)
         before = self.bridged[self.count - 1] if self.count else 0.0
+        self.peaks.clear()
         self.seen[self.count] = value
         self.bridged[self.count] = before if math.isnan(value) else value
         self.count, self.filling, self.area, self.seen_s = self.count + 1, self.filling + 1, 0.0, 0.0

@@ -1,5 +1,6 @@
 """One series: from samples at irregular ticks to quantiles of its mean and of its maximum over a window ahead."""
 
+import functools
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
 from autoscaler.forecast.experts import RUNAWAY, AnyExpert, Council
 from autoscaler.forecast.learned import Model, TrainingJob, training_job
-from autoscaler.forecast.memory import OFFSETS, Memory
+from autoscaler.forecast.memory import OFFSETS, Memory, along
 from autoscaler.forecast.onoff import OnOff
 from autoscaler.performance.step import FloatArray
 
@@ -164,9 +165,7 @@ class SeriesForecaster:
         level = max(self.memory.share, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
         ledger, span = self.watch(window), float(sum(window))
         mean_sd, maximum_sd = self._doubt(horizon, hold, level)
-        lift = 0.25 * math.log2(1.0 + span)  # the highest of several minutes lies above any one of them
-        rising = tuple(z + lift for z in DEVIATIONS)
-        lent = borrowed or Borrowed(tuple(z / MEAN_ERROR for z in DEVIATIONS), tuple(z / MEAN_ERROR for z in rising))
+        lent = borrowed or _normal(span)
         parts = []
         for calibration, expected, sd, prior in (
             (ledger.mean, mean, mean_sd, lent.mean),
@@ -180,14 +179,15 @@ class SeriesForecaster:
 
     def _expected(self, path: FloatArray, horizon: float, hold: float) -> tuple[float, float]:
         """Return the expected mean over a window and the highest expected level until its end."""
-        times = np.array([0.0, 0.5 * horizon, horizon, horizon + 0.5 * hold, horizon + hold])
-        levels = np.interp(times, OFFSETS, path)
-        return float(levels[2] + 2.0 * levels[3] + levels[4]) / 4.0, float(levels.max())
+        nodes = path.tolist()
+        now, halfway = along(nodes, 0.0), along(nodes, 0.5 * horizon)
+        first, middle, last = (along(nodes, horizon + part * hold) for part in (0.0, 0.5, 1.0))
+        return (first + 2.0 * middle + last) / 4.0, max(now, halfway, first, middle, last)
 
     def _doubt(self, horizon: float, hold: float, level: float) -> tuple[float, float]:
         """Return the deviations that the filters themselves expect, of mean and maximum, in shares of the level."""
         bank, grain = self.memory.bank, self.memory.grain
-        variance = float(np.interp(horizon + 0.5 * hold, OFFSETS, self.memory.ahead()[1]))
+        variance = along(self.memory.ahead()[1].tolist(), horizon + 0.5 * hold)
         chance = bank.roughness * max(bank.level, grain / 60.0) * grain
         return math.sqrt(variance + chance / hold) / level, math.sqrt(variance + chance / 60.0) / level
 
@@ -238,9 +238,17 @@ class SeriesForecaster:
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
         issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
-        return issued.expected, self._bounded(issued, float(horizon), path)
+        return issued.expected, self._bounded(issued, float(horizon), self._cap(path))
 
-    def _bounded(self, issued: Issued, ahead: float, path: FloatArray, *, highest: bool = False) -> tuple[float, ...]:
+    def _cap(self, path: FloatArray) -> float:
+        """Return what no bound exceeds: an announced event may pass what the last hour allows."""
+        now, peak = self.memory.bank.level, self.memory.highest(60)
+        if self.states.applies:
+            return max(now, self.states.highest)
+        fell = self.memory.bank.unsettled and now < FALLEN * peak
+        return max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * max(path.tolist()))
+
+    def _bounded(self, issued: Issued, ahead: float, cap: float, *, highest: bool = False) -> tuple[float, ...]:
         """Return the quantiles of a forecast that reaches ``ahead`` minutes, capped, upper ones not below the load now.
 
         ``highest``: it is of the highest load until then, none of whose quantiles lies below the load now.
@@ -252,12 +260,6 @@ class SeriesForecaster:
                 max(min(level, states.threshold), states.bound(q, ahead, now, highest=highest))
                 for q, level in zip(PROBABILITIES, levels, strict=True)
             )
-        peak = self.memory.highest(60)
-        fell = self.memory.bank.unsettled and now < FALLEN * peak
-        # an announced event may pass what the last hour allows
-        cap = max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * float(path.max()))
-        if states.applies:
-            cap = max(now, states.highest)
         return _clipped(levels, [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES], cap)
 
     def forecast(
@@ -278,13 +280,20 @@ class SeriesForecaster:
         window = (on_grid(horizon), on_grid(hold))
         late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
         issued = self._issued(path, window, late, borrowed)
-        now, ahead = self.memory.bank.level, float(sum(window))
+        cap, ahead = self._cap(path), float(sum(window))
         return RateForecast(
             horizon=horizon,
-            now=now,
-            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, path)),
-            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, path, highest=True)),
+            now=self.memory.bank.level,
+            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, cap)),
+            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, cap, highest=True)),
         )
+
+
+@functools.cache
+def _normal(span: float) -> Borrowed:
+    """Return the offsets of a series without history, by the minutes of a window: those of a normal distribution."""
+    lift = 0.25 * math.log2(1.0 + span)  # the highest of several minutes lies above any one of them
+    return Borrowed(tuple(z / MEAN_ERROR for z in DEVIATIONS), tuple((z + lift) / MEAN_ERROR for z in DEVIATIONS))
 
 
 def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:
@@ -294,8 +303,8 @@ def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:
 
 def _clipped(levels: Sequence[float], floors: Sequence[float], cap: float) -> tuple[float, ...]:
     """Return levels between floor and cap that never fall with the probability."""
-    out: list[float] = []
+    least, out = 0.0, []
     for level, floor in zip(levels, floors, strict=True):
-        bounded = max(min(level, cap), floor, 0.0)
-        out.append(max(bounded, out[-1]) if out else bounded)
+        least = max(least, min(level, cap), floor)
+        out.append(least)
     return tuple(out)
