@@ -246,7 +246,7 @@ class SeriesForecaster:
         if self.states.applies:
             return max(now, self.states.highest)
         fell = self.memory.bank.unsettled and now < FALLEN * peak
-        return max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * max(path.tolist()))
+        return max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * float(path.max()))
 
     def _bounded(self, issued: Issued, ahead: float, cap: float, *, highest: bool = False) -> tuple[float, ...]:
         """Return the quantiles of a forecast that reaches ``ahead`` minutes, capped, upper ones not below the load now.
