@@ -42,6 +42,7 @@ class Code(StrEnum):
     WOKEN = "WOKEN"
     SPARED = "SPARED"
     BREACHED = "BREACHED"
+    DIVIDED = "DIVIDED"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -75,6 +76,7 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.WOKEN: "from zero: {queued:g} requests wait, {requests_per_s:.3g} come per second",
         Code.SPARED: "{losses} more in the role, so that as many may be lost",
         Code.BREACHED: "{profile} keeps {limit_s:g} s for {within:.1%} now: {slow} of {ready} replicas are slower",
+        Code.DIVIDED: "unified and disaggregated replicas divide the load: {share:.0%} comes here",
         Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )

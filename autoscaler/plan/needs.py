@@ -39,28 +39,36 @@ class Need:
     upper: int  # if the highest level came that the forecast holds possible
 
 
-def of_role(situation: Situation, role: Role) -> Mapping[str, Need]:
-    """Return the need of a role by variant name; empty where nothing is known of any profile's demand."""
-    demands = situation.demands
-    if not demands:
-        return {}
-    classes = [TrafficClass.of(situation.policy.profile(demand.profile), demand) for demand in demands]
-    return {variant.name: _of_variant(situation, variant, classes) for variant in situation.policy.pool(role)}
+def of_role(situation: Situation, role: Role, share: float = 1.0) -> Mapping[str, Need]:
+    """Return the need of a role that serves a share of the load, by variant name; empty where no demand is known."""
+    known = classes(situation)
+    pool = situation.policy.pool(role) if known else ()
+    return {variant.name: _of_variant(situation, variant, known, share) for variant in pool}
 
 
-def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Need:
+def classes(situation: Situation) -> list[TrafficClass]:
+    """Return the classes of requests of which something is known."""
+    return [TrafficClass.of(situation.policy.profile(demand.profile), demand) for demand in situation.demands]
+
+
+def reachable(situation: Situation, role: Role) -> FloatArray:
+    """Return the share of each class's requests that the best idle replica of a role keeps inside its limits."""
+    known = classes(situation)
+    reach = [stage(situation, variant, known).reachable() for variant in situation.policy.pool(role)]
+    return np.asarray(np.max([np.zeros(len(known)), *reach], axis=0))
+
+
+def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass], share: float) -> Need:
     known = situation.knowledge[variant.name]
-    stage, goals = _stage(variant.role, known, classes, situation.window), _goals(classes)
-    if not situation.parts.queue_tail and isinstance(stage, PrefillStage):
-        stage = replace(stage, queues=False)
+    served, due = stage(situation, variant, classes), goals(classes)
     margin = situation.margins.of(variant.role)
     now = traffic.present(variant.role, situation.soon, situation.demands)
-    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin)).at_least(now)
-    later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin))
-    queued = _backlog(situation, variant.role, stage, classes, soon, known)
+    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin)).at_least(now).part(share)
+    later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin)).part(share)
+    queued = _backlog(situation, variant.role, served, classes, soon, known, share)
     prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]
     most = 2 * max(1, variant.max_replicas)
-    sizes = sizing.Sizes(stage, classes, prospects, goals, most, reserve=min(1.0, margin))
+    sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, margin))
     decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
     clears = queued > 0 and sizes.replicas(CLEARING) > sizes.replicas(decisive)
     wanted = sizes.requirement(CLEARING if clears else decisive, variant.max_replicas)
@@ -68,22 +76,31 @@ def _of_variant(situation: Situation, variant: Variant, classes: Sequence[Traffi
     return Need(lower=sizes.replicas(PRESENT), wanted=wanted, upper=max(wanted.replicas, sizes.replicas(HIGHEST)))
 
 
-def _stage(role: Role, known: Knowledge, classes: Sequence[TrafficClass], window: Seconds) -> Stage:
-    if role is Role.DECODE:
-        return DecodeStage(known.model, classes)
+def stage(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Stage:
+    """Return what a variant's replicas do with requests."""
+    model = situation.knowledge[variant.name].model
+    if variant.role is Role.DECODE:
+        return DecodeStage(model, classes)
     first_step_s = min(c.profile.slo.itl for c in classes)  # decode is sized to keep it
-    if role is Role.UNIFIED:
-        return UnifiedStage.of(known.model, classes, first_step_s, window)
-    return PrefillStage.of(known.model, classes, first_step_s, window, hands_over=True)
+    if variant.role is Role.UNIFIED:
+        return UnifiedStage.of(model, classes, first_step_s, situation.window)
+    prefill = PrefillStage.of(model, classes, first_step_s, situation.window, hands_over=True)
+    return prefill if situation.parts.queue_tail else replace(prefill, queues=False)
 
 
-def _goals(classes: Sequence[TrafficClass]) -> FloatArray:
+def goals(classes: Sequence[TrafficClass]) -> FloatArray:
     """Return what one of two stages must keep: a request that misses either limit misses, so each may miss half."""
     return np.array([1.0 - (1.0 - c.profile.slo.attainment) / 2.0 for c in classes])
 
 
 def _backlog(
-    situation: Situation, role: Role, stage: Stage, classes: Sequence[TrafficClass], soon: Levels, known: Knowledge
+    situation: Situation,
+    role: Role,
+    stage: Stage,
+    classes: Sequence[TrafficClass],
+    soon: Levels,
+    known: Knowledge,
+    share: float,
 ) -> float:
     """Return the flow, as a share of the expected load, that clears in a start's time what will still wait by then.
 
@@ -99,7 +116,7 @@ def _backlog(
     held = sum(
         signal.known(load.queued_requests, 0.0) for load in situation.observed.loads.values()
     )  # most pickers hold none
-    queued = (_waiting(situation.observed.engines, pods) + held) * per_request
+    queued = (_waiting(situation.observed.engines, pods) + share * held) * per_request
     if queued <= 0:
         return 0.0
     each_per_s = total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))

@@ -16,6 +16,7 @@ from autoscaler.plan import alarms, allocation, behavior, breach, budgets, drain
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.budgets import Draft
+from autoscaler.plan.division import divided
 from autoscaler.plan.guardrails import Proposals
 from autoscaler.plan.needs import Need
 from autoscaler.plan.situation import Situation
@@ -66,19 +67,31 @@ def _draft(situation: Situation) -> Draft:
     policy = situation.policy
     proposals: dict[str, VariantPlan] = {}
     pools: list[tuple[Option, ...]] = []
+    division = divided(situation, lambda role, share: _options(situation, role, needs.of_role(situation, role, share)))
     for role in Role:
-        needed = needs.of_role(situation, role)
-        chosen = policy.pool(role) if situation.parts.variants else policy.pool(role)[:1]
-        options = tuple(_option(situation, v, needed[v.name]) for v in chosen if v.name in needed)
+        needed = needs.of_role(situation, role, 1.0 if division is None else division.sized[role])
+        chosen, options = _chosen(situation, role), _options(situation, role, needed)
         proposals |= {v.name: VariantPlan.of(v.min_replicas) for v in policy.pool(role)[len(chosen) :]}
         proposals |= _mix(options, needed) if needed else _unknown(situation, chosen)
+        if division is not None:
+            proposals |= {v.name: proposals[v.name].because(division.reason(role)) for v in chosen}
         pools.append(options)
     return Draft(situation, tuple(pools), proposals)
+
+
+def _chosen(situation: Situation, role: Role) -> tuple[Variant, ...]:
+    pool = situation.policy.pool(role)
+    return pool if situation.parts.variants else pool[:1]
+
+
+def _options(situation: Situation, role: Role, needed: Mapping[str, Need]) -> tuple[Option, ...]:
+    return tuple(_option(situation, v, needed[v.name]) for v in _chosen(situation, role) if v.name in needed)
 
 
 def _wished(draft: Draft) -> Draft:
     """Return the draft with what load alone does not ask for: limits broken now, the way to and from zero, guards."""
     proposals = breach.answered(draft.situation, draft.proposals)
+    proposals = zero.answering(draft.situation, proposals)
     policy, proposals = draft.policy, dict(zero.awake(draft.situation, proposals))
     for variant in policy.variants:
         floor = draft.situation.floors.get(variant.name)

@@ -86,6 +86,10 @@ class Levels:
         """Return levels that carry a further flow, given as a share of the expected load, in the same mix."""
         return replace(self, tokens_per_s=self.tokens_per_s + share * self.expected_tokens_per_s)
 
+    def part(self, share: float) -> "Levels":
+        """Return levels of a share of the load, in the same mix."""
+        return self if share == 1.0 else replace(self, tokens_per_s=share * self.tokens_per_s)
+
     def at_least(self, tokens_per_s: FloatArray) -> "Levels":
         """Return levels none of which lies below a load, shape (classes,)."""
         return replace(self, tokens_per_s=np.maximum(self.tokens_per_s, tokens_per_s))

@@ -110,6 +110,17 @@ class LoadedUnified:
         steps = left / base_s + self.requests_per_s / replicas
         return np.asarray(np.divide(1.0, steps, out=np.full_like(steps, math.inf), where=left > IDLEST))
 
+    def pace(self, batch: FloatArray) -> FloatArray:
+        """Return the tokens per second that a replica generates while it runs each batch, shape (levels, batches).
+
+        In the mix of this load: every token brings its part of a prompt with it.
+        """
+        total = np.maximum(self.decode.tokens_per_s, IDLEST)
+        prompts_s, prompts = (of_all / total for of_all in (self.prefill.busy_replicas, self.requests_per_s))
+        base_s = self.decode.step.base_s
+        each_s = np.maximum(0.0, prompts_s - prompts * base_s) + self._token_s  # a step with prompts has no fixed part
+        return np.asarray(batch / (base_s + batch * each_s[:, None]))
+
     @property
     def _token_s(self) -> FloatArray:
         """Return what a running sequence adds to a step."""

@@ -78,7 +78,7 @@ def awake(situation: Situation, proposals: Proposals) -> Proposals:
     sleeps = policy.scale_to_zero.enabled
     idle = sleeps and situation.quiet >= policy.scale_to_zero.idle_after
     amended = dict(proposals)
-    for pool in _optional(policy):
+    for pool in _optional(policy, amended):
         there = [variant for variant in pool if situation.requested(variant.name)]
         if idle or (asked is None and not there):
             amended |= {variant.name: _asleep(situation, amended[variant.name]) for variant in pool}
@@ -92,10 +92,27 @@ def awake(situation: Situation, proposals: Proposals) -> Proposals:
     return amended
 
 
+def answering(situation: Situation, proposals: Proposals) -> Proposals:
+    """Return proposals under which some replica would answer a request, where minimums do not see to that.
+
+    Unified and disaggregated replicas may each be at zero while the others serve; without load, who is there stays.
+    """
+    policy = situation.policy
+    able = [variant for variant in policy.variants if variant.role.decodes]
+    if policy.scale_to_zero.enabled or any(proposals[variant.name].target for variant in able):
+        return proposals
+    there = [variant for variant in able if situation.requested(variant.name)]
+    stays = _cheapest(situation, there or policy.pool(Role.UNIFIED) or able)
+    reason = Reason(Code.NO_LOAD, {"from": 0, "to": 1})
+    return {**proposals, stays.name: proposals[stays.name].amended(1, reason)}
+
+
 def together(situation: Situation, proposals: Proposals) -> Proposals:
     """Return proposals in which no role of a model that may sleep gives up its last replica before the others do."""
     policy = situation.policy
-    pools = [pool for pool in _optional(policy) if any(situation.requested(variant.name) for variant in pool)]
+    pools = [
+        pool for pool in _optional(policy, proposals) if any(situation.requested(variant.name) for variant in pool)
+    ]
     left = [any(proposals[variant.name].target for variant in pool) for pool in pools]
     if not policy.scale_to_zero.enabled or all(left) or not any(left):
         return proposals
@@ -107,9 +124,16 @@ def together(situation: Situation, proposals: Proposals) -> Proposals:
     return amended
 
 
-def _optional(policy: SLOPolicy) -> list[tuple[Variant, ...]]:
-    """Return the pools that may be at zero: of a model that may sleep all, else prefill, where no minimum keeps it."""
-    pools = (policy.pool(role) for role in (Role if policy.scale_to_zero.enabled else (Role.PREFILL,)))
+def _optional(policy: SLOPolicy, proposals: Proposals) -> list[tuple[Variant, ...]]:
+    """Return the pools that may be at zero: of a model that may sleep all, else prefill, where no minimum keeps it.
+
+    Beside unified replicas prefill serves nobody while no decode replica is wanted.
+    """
+    if not policy.scale_to_zero.enabled and policy.pool(Role.UNIFIED):
+        decode = policy.pool(Role.DECODE)
+        pools = [policy.pool(Role.PREFILL)] if any(proposals[variant.name].target for variant in decode) else []
+    else:
+        pools = [policy.pool(role) for role in (Role if policy.scale_to_zero.enabled else (Role.PREFILL,))]
     return [pool for pool in pools if pool and not any(variant.min_replicas for variant in pool)]
 
 

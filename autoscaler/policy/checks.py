@@ -122,33 +122,38 @@ def replica_bounds(document: Understood) -> Iterator[Problem]:
 
 
 def pools_complete(document: Understood) -> Iterator[Problem]:
-    """Find a model that could never serve a request: one of its two roles missing, or both ways mixed."""
+    """Find a model that is disaggregated by half: one of the two roles missing."""
     split = document.pools & {Role.PREFILL, Role.DECODE}
-    place = ("spec", "pools")
-    if Role.UNIFIED in document.pools and split:
-        yield error(place, f"names unified beside {' and '.join(sorted(split))}; keep either unified or the other two")
-    elif len(split) == 1:
+    if len(split) == 1:
         (present,) = split
         absent = Role.DECODE if present == Role.PREFILL else Role.PREFILL
-        yield error(place, f"names {present} without {absent}; add {absent}")
+        yield error(("spec", "pools"), f"names {present} without {absent}; add {absent}")
 
 
 def pools_alive(document: Understood) -> Iterator[Problem]:
-    """Find pools whose variants may all go to zero although the model may not; without prefill, decode serves alone."""
+    """Find pools whose variants may all go to zero although the model may not.
+
+    Without prefill, decode serves alone; of decode and unified together the planner keeps one that serves.
+    """
     to_zero = document.scale_to_zero is None or document.scale_to_zero.enabled
-    for role in (Role.DECODE, Role.UNIFIED):
-        minimums = [variant.value.min_replicas for variant in document.variants if variant.role is role]
-        if minimums and not any(minimums) and document.whole_variants and not to_zero:
-            yield error(
-                ("spec", "pools", role.value),
-                "minReplicas is 0 for every variant, but scaleToZero is not enabled; give one variant minReplicas 1",
-            )
+    decoding = [role for role in (Role.DECODE, Role.UNIFIED) if role in document.pools]
+    minimums = [variant.value.min_replicas for variant in document.variants if variant.role in decoding]
+    if len(decoding) == 1 and minimums and not any(minimums) and document.whole_variants and not to_zero:
+        yield error(
+            ("spec", "pools", decoding[0].value),
+            "minReplicas is 0 for every variant, but scaleToZero is not enabled; give one variant minReplicas 1",
+        )
 
 
 def may_sleep(document: Understood) -> Iterator[Problem]:
-    """Find minimums that keep a model awake that may go to zero: its roles go together."""
+    """Find what keeps a model awake that may go to zero, where its roles go together."""
     if document.scale_to_zero is None or not document.scale_to_zero.enabled:
         return
+    if document.pools >= {Role.UNIFIED, Role.DECODE}:
+        yield error(
+            ("spec", "scaleToZero", "enabled"),
+            "is not supported for unified beside disaggregated replicas; leave it out, or keep one of the two ways",
+        )
     for variant in document.variants:
         if variant.value.min_replicas > 0:
             yield error(

@@ -127,7 +127,7 @@ class Pool(Part):
 
 
 class Pools(Part):
-    """The model's workloads by role: ``prefill`` and ``decode`` together, or ``unified``."""
+    """The model's workloads by role: ``prefill`` and ``decode`` together, ``unified``, or all three."""
 
     prefill: Pool | None = None
     """Engines that compute prompts."""
