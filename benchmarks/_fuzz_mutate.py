@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ TOKENS: tuple[bytes, ...] = (
     *(b"__proto__", b"__class__", b"$(id)", b"${jndi:x}", b"%s%s%n", b"../../etc/passwd", b"A" * 2000),
     *(b"[" * 3000, b'{"a":' * 1500, b"a: {" * 100, b"(" * 200),
 )
+
+_NUMBER = re.compile(rb"[0-9][0-9.]*")
 
 Change = Callable[[bytearray, random.Random, Sequence[bytes]], None]
 
@@ -82,11 +85,9 @@ def _line(data: bytearray, draw: random.Random, _: Sequence[bytes]) -> None:
 
 def _number(data: bytearray, draw: random.Random, _: Sequence[bytes]) -> None:
     """Put another number where one stands."""
-    digits = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
-    if digits:
-        begin = end = draw.choice(digits)
-        while end < len(data) and (48 <= data[end] <= 57 or data[end] == 46):
-            end += 1
+    found = _NUMBER.search(data, draw.randint(0, len(data))) or _NUMBER.search(data)
+    if found:
+        begin, end = found.span()
         data[begin:end] = draw.choice((b"-1", b"0", b"1e309", b"NaN", b"2147483648", b"1e-320", b"9" * 30, b"1e12"))
 
 

@@ -91,15 +91,15 @@ def load_profile(source: str | Path) -> Profile:
         shipped = resources.files("autoscaler.performance") / "profiles" / f"{source}.yaml"
         return parse_profile(shipped.read_text(encoding="utf-8"), source)
     path = Path(source)
-    if not path.is_file():
-        shipped_names = ", ".join(builtin_names())
-        msg = f"performance profile {source}: no such file, and none ships by this name; there are {shipped_names}"
-        raise InputError(msg)
     try:
-        return parse_profile(path.read_text(encoding="utf-8"), str(path))
+        if path.is_file():  # raises where the name is too long for a file, or a folder may not be looked into
+            return parse_profile(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         msg = f"performance profile {source}: cannot be read: {error}"
         raise InputError(msg) from error
+    shipped_names = ", ".join(builtin_names())
+    msg = f"performance profile {source}: no such file, and none ships by this name; there are {shipped_names}"
+    raise InputError(msg)
 
 
 def parse_profile(text: str, source: str) -> Profile:

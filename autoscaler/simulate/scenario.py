@@ -50,6 +50,7 @@ def _duration(value: object) -> float:
 
 
 Duration = Annotated[float, BeforeValidator(_duration)]
+Span = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 
 
 class Part(BaseModel):
@@ -83,7 +84,7 @@ class SinePart(Part):
 
     low: float = Field(ge=0, le=HIGHEST_RATE)
     high: float = Field(gt=0, le=HIGHEST_RATE)
-    period: Duration
+    period: Span
 
 
 class RampPart(Part):
@@ -184,8 +185,8 @@ class LoadPart(Part):
 class SloPart(Part):
     """Limits of a profile."""
 
-    ttft: Duration
-    itl: Duration
+    ttft: Span
+    itl: Span
     attainment: float = Field(0.99, gt=0, lt=1)
 
 
@@ -234,9 +235,9 @@ class ClusterPart(Part):
     prefix_caching: bool = False
     grace: Duration = 0.0
     hold_limit: Duration | None = None
-    scrape_interval: Duration = 15.0
+    scrape_interval: Span = 15.0
     scrape_delay: Duration = 0.0
-    window: Duration = 120.0
+    window: Span = 120.0
     stale_after: Duration = 60.0
 
 
@@ -250,7 +251,7 @@ class FaultPart(Part):
     factor: float = Field(1.0, gt=0)
     share: float = Field(1.0, gt=0, le=1)
     replicas: int = Field(0, ge=0)
-    every: Duration = 30.0
+    every: Span = 30.0
 
     def built(self) -> Fault:
         """Return the fault."""
@@ -266,9 +267,9 @@ class ScenarioFile(Part):
     kind: Literal["Scenario"]
     name: str
     about: str = ""
-    seed: int = 0
-    duration: Duration | None = None
-    period: Duration = 15.0
+    seed: int = Field(0, ge=0)
+    duration: Span | None = None
+    period: Span = 15.0
     policy: Path | None = None
     profiles: tuple[ProfilePart, ...] = ()
     variants: tuple[VariantPart, ...] = ()

@@ -97,6 +97,12 @@ def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
             r"supply.0.variant: no variant 'gpu'; there are decode-h200",
         ),
         (burst(supply=[{"variant": "decode-h200", "initial": 1}]), r"supply.0.performance: name a performance profile"),
+        (burst(seed=-1), r"s.yaml: seed: Input should be greater than or equal to 0"),
+        (burst(period="0s"), r"s.yaml: period: Input should be greater than 0"),
+        (
+            burst(profiles=[{"name": "rag", "slo": {"ttft": "0s", "itl": "50ms"}}]),
+            r"s.yaml: profiles.0.slo.ttft: Input should be greater than 0",
+        ),
         ("text", r"s.yaml: file: Input should be a valid dictionary"),
     ],
 )

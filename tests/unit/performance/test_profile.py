@@ -40,6 +40,12 @@ def test_a_file_is_loaded_by_its_path(tmp_path: Path) -> None:
     assert load_profile(path) == load_profile(NAME)
 
 
+@pytest.mark.parametrize("name", ["1" * 400, "a\0b", "nonesuch"])
+def test_a_name_that_no_file_can_have_is_refused_as_any_other(name: str) -> None:
+    with pytest.raises(InputError, match="performance profile"):
+        load_profile(name)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
