@@ -64,7 +64,7 @@ def measured(estate: Estate, ticks: int, *, logged: bool) -> list[Tick]:
     """Run the controller for so many ticks."""
     with tempfile.TemporaryDirectory(prefix="loop-") as folder, process(
         "benchmarks._canned", "--models", str(estate.models), "--pods", str(estate.pods), "--window", str(WINDOW_S),
-        stdout=subprocess.PIPE,
+        *(() if estate.picker else ("--no-picker",)), stdout=subprocess.PIPE,
     ) as server:  # fmt: skip
         assert server.stdout is not None  # noqa: S101 - as asked for
         address = f"http://127.0.0.1:{int(server.stdout.readline())}"
@@ -161,9 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_argument("--models", type=int, default=500)
     cli.add_argument("--pods", type=int, default=5, help="of each of a model's four variants")
     cli.add_argument("--ticks", type=int, default=40)
+    cli.add_argument("--no-picker", action="store_true", help="all is read from the engines")
     cli.add_argument("--no-log", action="store_true", help="without a decision log")
     wanted = cli.parse_args(arguments)
-    estate = Estate(wanted.models, wanted.pods)
+    estate = Estate(wanted.models, wanted.pods, picker=not wanted.no_picker)
     began = time.monotonic()
     ticks = measured(estate, wanted.ticks, logged=not wanted.no_log)
     if not ticks:

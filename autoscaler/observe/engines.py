@@ -220,11 +220,13 @@ class Engines:
         def rows(reading: str) -> Sequence[Row]:
             return self.rows[reading].get(pod, ())
 
+        open_window = self._rates_gap_of(pod)
+
         def signal(value: float | None, *readings: str) -> Signal[float]:
             return self._signal(pod, value, *readings)
 
         def rate(value: float | None, *readings: str) -> Signal[float]:
-            return self._rates_gap_of(pod) or signal(value, *readings)
+            return open_window or signal(value, *readings)
 
         def mean(part: str, whole: str) -> Signal[float]:
             return signal(ratio(total(rows(part)), total(rows(whole))), part, whole)

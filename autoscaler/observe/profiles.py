@@ -7,9 +7,15 @@ from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.profile import DEFAULT_PROFILE, Match
 from autoscaler.errors import InputError
 from autoscaler.observe.catalogue import MODEL, NAMESPACE
-from autoscaler.observe.samples import Row, Snapshot
+from autoscaler.observe.samples import Key, Row, Snapshot
 
 TARGET_MODEL = "target_model_name"
+FAIRNESS, PRIORITY = "fairness_id", "priority"
+
+_TELLING = (MODEL, FAIRNESS, PRIORITY)
+"""The labels by which profiles are told."""
+
+MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class ProfileTable:
             InputError: no profile takes what nothing matches.
         """
         self.policy = policy
+        self._attributed: dict[Key, Attribution] = {}
         self.default = _default(policy)
         aliases = (profile.match.model_name for profile in policy.profiles)
         self._names = {policy.model, *(alias for alias in aliases if alias is not None)}
@@ -60,6 +67,15 @@ class ProfileTable:
 
     def attribute(self, row: Row) -> Attribution:
         """Return the profile whose match fits a row, else the default."""
+        told_by = row.key(_TELLING)
+        known = self._attributed.get(told_by)
+        if known is None:
+            if len(self._attributed) >= MOST_REMEMBERED:  # fairness ids are whatever clients send
+                self._attributed.clear()
+            known = self._attributed[told_by] = self._attribute(row)
+        return known
+
+    def _attribute(self, row: Row) -> Attribution:
         for profile in self._matching:
             if _fits(profile.match, row):
                 return Attribution(profile.name, matched=True)
@@ -88,5 +104,5 @@ def _rank(match: Match) -> tuple[bool, bool, bool]:
 def _fits(match: Match, row: Row) -> bool:
     """Tell whether every label that a match names has its value."""
     priority = None if match.priority is None else str(match.priority)
-    wanted = ((MODEL, match.model_name), ("fairness_id", match.fairness_id), ("priority", priority))
+    wanted = ((MODEL, match.model_name), (FAIRNESS, match.fairness_id), (PRIORITY, priority))
     return all(value is None or row.labels.get(label, "") == value for label, value in wanted)

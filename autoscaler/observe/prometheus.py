@@ -2,6 +2,7 @@
 
 import asyncio
 import bisect
+import functools
 import itertools
 import math
 import re
@@ -20,7 +21,7 @@ from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError
 from autoscaler.observe import catalogue, promql
-from autoscaler.observe.catalogue import Reading, Windows
+from autoscaler.observe.catalogue import Function, Reading, Windows
 from autoscaler.observe.connection import Connection, TooLargeError, credentials, session
 from autoscaler.observe.samples import Row, Snapshot
 
@@ -89,7 +90,7 @@ class PrometheusSource:
         at = {"time": _stamp(now)}
         queries = {reading: (promql.instant(reading, self.windows, matchers), at) for reading in readings}
         labels: Interned = {}
-        return await self._all(queries, lambda answer: _rows(now, answer, labels))
+        return await self._all(queries, lambda reading, answer: _rows(now, answer, labels, changes=_times(reading)))
 
     async def read_range(
         self, start: Instant, end: Instant, step: Seconds, chunk: int = 240
@@ -129,7 +130,10 @@ class PrometheusSource:
     async def _past(self, moments: Sequence[Instant], step: Seconds) -> list[Snapshot]:
         asked = {reading: self._range_query(reading, moments, step) for reading in self.readings.values()}
         labels: Interned = {}
-        rows = await self._all(asked, lambda answer: _Past.of(_rows(moments[-1], answer, labels)))
+        rows = await self._all(
+            asked,
+            lambda reading, answer: _Past.of(_rows(moments[-1], answer, labels, changes=_times(reading))),
+        )
         return [self._pick(moment, rows) for moment in moments]
 
     def _range_query(self, reading: Reading, moments: Sequence[Instant], step: Seconds) -> tuple[str, dict[str, str]]:
@@ -152,14 +156,16 @@ class PrometheusSource:
         return Snapshot(moment, MappingProxyType(picked))
 
     async def _all(
-        self, queries: Mapping[Reading, tuple[str, dict[str, str]]], parse: Callable[[list[Any] | Missing], T]
+        self, queries: Mapping[Reading, tuple[str, dict[str, str]]], parse: Callable[[Reading, list[Any] | Missing], T]
     ) -> dict[str, T]:
         """Ask everything, a few queries at a time; the first sign that the server is gone ends the rest."""
         turns = asyncio.Semaphore(self._connection.parallel)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
-                    reading.name: group.create_task(self._ask(turns, query, arguments, parse))
+                    reading.name: group.create_task(
+                        self._ask(turns, query, arguments, functools.partial(parse, reading))
+                    )
                     for reading, (query, arguments) in queries.items()
                 }
         except* ObservationError as failures:
@@ -265,12 +271,14 @@ Interned: TypeAlias = dict[tuple[str, ...], dict[str, str]]
 """Labels by their names and values: dozens of readings have the same ones of each pod, which are kept once."""
 
 
-def _rows(now: Instant, answer: list[Any] | Missing, interned: Interned | None = None) -> tuple[Row, ...] | Missing:
+def _rows(
+    now: Instant, answer: list[Any] | Missing, interned: Interned | None = None, *, changes: bool = False
+) -> tuple[Row, ...] | Missing:
     """Parse a vector (one value per series) or a matrix (several); a label as long as a book makes it Missing."""
     if isinstance(answer, Missing):
         return answer
     try:
-        rows = tuple(_parsed(now, answer, {} if interned is None else interned))
+        rows = tuple(_parsed(now, answer, {} if interned is None else interned, changes=changes))
     except _TooLongError as error:
         return Missing(GapReason.UNREACHABLE, now, str(error))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -279,7 +287,8 @@ def _rows(now: Instant, answer: list[Any] | Missing, interned: Interned | None =
     return rows
 
 
-def _parsed(now: Instant, answer: list[Any], interned: Interned) -> Iterator[Row]:
+def _parsed(now: Instant, answer: list[Any], interned: Interned, *, changes: bool) -> Iterator[Row]:
+    """Yield the rows of an answer; ``changes``: only the first of points in a row that have the same value."""
     for series in answer:
         metric = series["metric"]
         key = (*metric, *metric.values())
@@ -296,8 +305,16 @@ def _parsed(now: Instant, answer: list[Any], interned: Interned) -> Iterator[Row
             _, value = series["value"]
             yield Row(labels, float(value), now)
         else:
+            before = None
             for at, value in series["values"]:
-                yield Row(labels, float(value), Instant(float(at)))
+                if not (changes and value == before):
+                    yield Row(labels, float(value), Instant(float(at)))
+                before = value
+
+
+def _times(reading: Reading) -> bool:
+    """Tell whether a reading's values are times of samples: a sample counts once, at however many points it is seen."""
+    return reading.function is Function.TIMES
 
 
 def _both(some: tuple[Row, ...] | Missing, others: tuple[Row, ...] | Missing) -> tuple[Row, ...] | Missing:

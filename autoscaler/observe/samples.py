@@ -39,6 +39,7 @@ class Snapshot:
     _groups: dict[tuple[str, ...], Mapping[Key, Sequence[Row]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _keys: dict[tuple[str, ...], dict[int, Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def by(self, reading: str, *labels: str) -> Mapping[Key, Sequence[Row]]:
         """Return the rows of a reading by the values of some labels.
@@ -47,7 +48,8 @@ class Snapshot:
         """
         known = self._groups.get((reading, *labels))
         if known is None:
-            known = self._groups[(reading, *labels)] = grouped(self.rows(reading), labels)
+            keys = self._keys.setdefault(labels, {})  # many readings share the labels of a pod
+            known = self._groups[(reading, *labels)] = grouped(self.rows(reading), labels, keys)
         return known
 
     def extended(self, readings: Mapping[str, tuple[Row, ...] | Missing]) -> "Snapshot":
@@ -63,8 +65,11 @@ class Snapshot:
 
     def failure(self, *readings: str) -> Missing | None:
         """Return why one of these readings is missing as a whole, if one is."""
-        failures = (found for name in readings if isinstance(found := self.readings.get(name), Missing))
-        return next(failures, None)
+        for name in readings:
+            found = self.readings.get(name)
+            if isinstance(found, Missing):
+                return found
+        return None
 
     @classmethod
     def unreachable(cls, missing: Missing) -> "Snapshot":
@@ -117,18 +122,13 @@ class Histogram:
             below += rate
         return 0.0
 
-    def share_within(self, limit: float) -> float:
-        """Return the share of observations up to ``limit``, interpolated in its bucket.
+    def share_within(self, limit: float, mean: float) -> float:
+        """Return the share of observations up to ``limit``; their ``mean`` tells where they lie in their buckets.
 
         What lies beyond the last finite bound counts as beyond the limit: the pessimistic reading.
         """
-        inside = 0.0
-        for low, high, rate in self.buckets():
-            if high <= limit:
-                inside += rate
-            elif low < limit and not math.isinf(high):
-                inside += rate * (limit - low) / (high - low)
-        return inside / self.total
+        rates = [upto - below for below, upto in itertools.pairwise((0.0, *self.cumulative))]
+        return buckets.share_within(self.bounds[:-1], rates, mean, limit)
 
     def guessed_at(self, limit: float) -> float:
         """Return the share of observations in the bucket that ``limit`` divides: of these one can only guess."""
@@ -168,14 +168,21 @@ def total(rows: Iterable[Row]) -> float | None:
     return math.fsum(values) if values else None
 
 
-def grouped(rows: Iterable[Row], labels: Sequence[str]) -> dict[Key, list[Row]]:
-    """Group rows by the values of some labels."""
+def grouped(rows: Sequence[Row], labels: Sequence[str], keys: dict[int, Key] | None = None) -> dict[Key, list[Row]]:
+    """Group rows by the values of some labels.
+
+    ``keys``: of label sets by their ``id``, which must outlive this; is filled.
+    """
     groups: dict[Key, list[Row]] = {}
+    known: dict[int, Key] = {} if keys is None else keys
     before: Mapping[str, str] | None = None
     for row in rows:
         if row.labels is not before:  # points of one series share their labels
             before = row.labels
-            group = groups.setdefault(row.key(labels), [])
+            key = known.get(id(before))
+            if key is None:
+                key = known[id(before)] = row.key(labels)
+            group = groups.setdefault(key, [])
         group.append(row)
     return groups
 
