@@ -14,7 +14,7 @@ from autoscaler.domain.units import Instant, Seconds, after
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.room import LoadForecaster, Trained, Training
 from autoscaler.performance import calibrate
-from autoscaler.performance.calibrate import Calibration
+from autoscaler.performance.calibrate import Calibration, Sample
 from autoscaler.performance.prior import Prior
 from autoscaler.performance.startup import StartupModel
 from autoscaler.performance.step import ReplicaModel
@@ -68,17 +68,18 @@ class VariantModel:
         """Begin with what is known beforehand."""
         self.variant = variant
         self.calibration = Calibration.prior(prior.model, prior.uncertainty)
+        self.model = prior.model  # as calibrated
         self._started = StartupModel()
         self._times = _times(self._started)
 
-    def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> None:
-        """Take in start-up times of all pods, and the speed of those that are warm and stay."""
+    def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> tuple[Sample, ...]:
+        """Take in start-up times of all pods; return what those that are warm and stay teach of their speed."""
         started = self._started.updated(workload.pods, at)
         if started.starts != self._started.starts:
             self._started = started
             self._times = _times(started)
         warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
-        self.calibration = self.calibration.updated(calibrate.samples(warm, self.variant.role), at)
+        return calibrate.samples(warm, self.variant.role)
 
     def inheriting(self, former: "VariantModel | None") -> "VariantModel":
         """Return what is known of these engines: the former model, where it speaks of the same ones."""
@@ -90,7 +91,7 @@ class VariantModel:
     def knowledge(self, period: Seconds) -> Knowledge:
         """Return what a plan needs to know; a replica is ordered up to one period after it is needed."""
         typical, cautious, usual = self._times
-        return Knowledge(self.calibration.model, typical, Seconds(cautious + period), Seconds(usual + period))
+        return Knowledge(self.model, typical, Seconds(cautious + period), Seconds(usual + period))
 
 
 def _times(started: StartupModel) -> tuple[Seconds, Seconds, Seconds]:
@@ -133,16 +134,17 @@ class PolicyModel:
             parts=self.parts,
         )
 
-    def learn(self, at: Instant, observed: ModelObservation, *, long_ago: bool = False) -> None:
-        """Take in what was observed. ``long_ago``: see ``LoadForecaster.observe``."""
+    def learn(
+        self, at: Instant, observed: ModelObservation, *, long_ago: bool = False
+    ) -> list[tuple[VariantModel, tuple[Sample, ...]]]:
+        """Take in what was observed; return what it teaches of replicas' speed, which ``learn`` takes in."""
         self.forecaster.observe(at, observed.loads, long_ago=long_ago)
         if self.parts.margins:
             self.margins = self.margins.updated(self.policy, observed.loads, at)
         self.quiet = self.quiet.updated(at, observed)
-        for name, variant in self.variants.items():
-            workload = observed.fleet.get(name)
-            if isinstance(workload, Workload):
-                variant.learn(at, workload, observed.engines if self.parts.calibration else {})
+        engines = observed.engines if self.parts.calibration else {}
+        fleet = ((variant, observed.fleet.get(name)) for name, variant in self.variants.items())
+        return [(variant, variant.learn(at, seen, engines)) for variant, seen in fleet if isinstance(seen, Workload)]
 
     def situation(self, at: Instant, observed: ModelObservation, period: Seconds) -> Situation:
         """Return all that a plan for these pools is made from."""
@@ -188,6 +190,18 @@ class PolicyModel:
         return MappingProxyType(floors)
 
 
+def learn(seen: Sequence[tuple[PolicyModel, ModelObservation]], at: Instant, *, long_ago: bool = False) -> None:
+    """Take in what was observed of some policies. ``long_ago``: see ``LoadForecaster.observe``.
+
+    The replicas of all their variants are calibrated together: arrays over many cost little more than over one.
+    """
+    lessons = [lesson for model, observed in seen for lesson in model.learn(at, observed, long_ago=long_ago)]
+    variants, samples = [variant for variant, _ in lessons], [taught for _, taught in lessons]
+    calibrations = calibrate.updated([variant.calibration for variant in variants], samples, at)
+    for variant, state, model in zip(variants, calibrations, calibrate.models(calibrations), strict=True):
+        variant.calibration, variant.model = state, model
+
+
 class Decider:
     """Decides for all policies of one controller."""
 
@@ -227,10 +241,7 @@ class Decider:
         """Learn from the past, oldest first, without deciding anything: what a restart must not forget."""
         past = tuple(history)
         for observation in past:
-            long_ago = past[-1].at - observation.at > LONG_AGO
-            for key, observed in observation.models.items():
-                if key in self._models:
-                    self._models[key].learn(observation.at, observed, long_ago=long_ago)
+            learn(self._seen(observation), observation.at, long_ago=past[-1].at - observation.at > LONG_AGO)
 
     def lesson(self) -> Lesson | None:
         """Return what should be learned (anew) next; run it off the loop, then ``adopt`` what comes of it."""
@@ -248,21 +259,21 @@ class Decider:
 
     def decide(self, observation: Observation) -> Plan:
         """Return what to do now; a policy that the observation does not mention is left alone."""
-        situations = []
-        for key, observed in observation.models.items():
-            if key in self._models:
-                self._models[key].learn(observation.at, observed)
-                situations.append(self._models[key].situation(observation.at, observed, self._period))
-        models = [self._models[situation.policy.key] for situation in situations]
+        seen = self._seen(observation)
+        learn(seen, observation.at)
+        situations = [model.situation(observation.at, observed, self._period) for model, observed in seen]
         plans = {}
-        planned = planner.plans(situations, [model.memories for model in models])
-        for model, (plan, memories) in zip(models, planned, strict=True):
+        planned = planner.plans(situations, [model.memories for model, _ in seen])
+        for (model, _), (plan, memories) in zip(seen, planned, strict=True):
             model.memories, plans[plan.policy] = memories, plan
         return Plan(observation.at, MappingProxyType(plans))
 
+    def _seen(self, observation: Observation) -> list[tuple[PolicyModel, ModelObservation]]:
+        return [(self._models[key], observed) for key, observed in observation.models.items() if key in self._models]
+
     def replica_model(self, policy: str, variant: str) -> ReplicaModel:
         """Return what is known of the speed of a variant's replicas by now."""
-        return self._models[policy].variants[variant].calibration.model
+        return self._models[policy].variants[variant].model
 
 
 def _engines(variant: Variant) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from autoscaler.domain.fleet import Pod, PodState
 from autoscaler.domain.observation import EngineLoad
@@ -46,6 +47,7 @@ FORM_SD = 0.02  # what no coefficients can explain, of the form itself
 WARM_UP = Seconds(120.0)
 SPEAKERS = 4  # samples of a kind that are learned from at one moment
 COEFFICIENTS = len(fields(Uncertainty))  # in the order of its fields
+DIAGONAL = np.arange(COEFFICIENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class PrefillSample:
 
 
 Sample: TypeAlias = StepSample | PrefillSample
+IntArray: TypeAlias = NDArray[np.int64]
 
 
 def teaches(pod: Pod, at: Instant, warm_up: Seconds = WARM_UP) -> bool:
@@ -169,43 +172,24 @@ class Calibration:
         return cls(model, uncertainty.all, (zeros,) * COEFFICIENTS, zeros)
 
     def updated(self, new: Iterable[Sample], at: Instant) -> "Calibration":
-        """Return the state after samples of one moment; older ones count less by the time that has passed.
-
-        Of many replicas some speak for all (``representatives``), so that a moment costs the same in any fleet.
-        """
-        kept = FORGETTING ** (max(0.0, at - self.at) / FORGETTING_TIME) if self.taught else 1.0
-        belief = self._belief()
-        belief.information, belief.weighted = kept * belief.information, kept * belief.weighted
-        return replace(self._taught_by(belief, representatives(new)), at=at)
+        """Return the state after samples of one moment (``updated``)."""
+        return updated([self], [new], at)[0]
 
     def taught_by(self, sample: Sample) -> "Calibration":
         """Return the state after one sample, which is refused where it is too unlikely."""
-        return self._taught_by(self._belief(), (sample,))
-
-    def _belief(self) -> "_Belief":
-        information, weighted = np.array(self.information), np.array(self.weighted)
-        return _Belief(information, weighted, self.widening, self.rejected, self.taught)
-
-    def _taught_by(self, belief: "_Belief", new: Iterable[Sample]) -> "Calibration":
-        for sample in new:
-            belief.take(self.prior_model, self.prior_sd, sample)
-        return replace(
-            self,
-            information=_rows(belief.information),
-            weighted=tuple(belief.weighted.tolist()),
-            widening=belief.widening,
-            rejected=belief.rejected,
-            taught=belief.taught,
-        )
+        belief = _Beliefs.of([self])
+        belief.take([0], [sample])
+        return belief.states()[0]
 
     def _estimate(self) -> tuple[FloatArray, FloatArray]:
         """Return mean and covariance of the logarithms of all scales."""
-        return self._belief().estimate(self.prior_sd)
+        belief = _Beliefs.of([self])
+        return belief.logs()[0], belief.covariance[0]
 
     @property
     def model(self) -> ReplicaModel:
         """Return the corrected model."""
-        return _scaled(self.prior_model, self._estimate()[0])
+        return models([self])[0]
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -226,8 +210,7 @@ class Calibration:
         return self._relative_sd(PrefillSample(tokens, 0.0, 1.0))
 
     def _relative_sd(self, sample: Sample) -> float:
-        logs, covariance = self._estimate()
-        shares = _compared(sample, _scaled(self.prior_model, logs))[2]
+        shares, covariance = np.array(_compared(sample, self.model)[2]), self._estimate()[1]
         return math.sqrt(float(shares @ covariance @ shares) + FORM_SD**2)
 
     def to_json(self) -> str:
@@ -265,7 +248,7 @@ class Calibration:
                     EngineLimits(**model["limits"]),
                 ),
                 prior_sd=tuple(body.pop("prior_sd")),
-                information=_rows(np.array(body.pop("information"), dtype=np.float64)),
+                information=_rows(body.pop("information")),
                 weighted=tuple(body.pop("weighted")),
                 **body,
             )
@@ -274,63 +257,142 @@ class Calibration:
             raise InputError(msg) from error
 
 
-@dataclass(slots=True)
-class _Belief:
-    """What changes of a calibration, as arrays, while the samples of one moment are taken in."""
+def updated(states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: Instant) -> list[Calibration]:
+    """Return the states of several variants, each after its samples of one moment; older ones count less by their age.
 
+    Of many replicas some speak for all (``representatives``), so that a moment costs the same in any fleet.
+    """
+    kept = [FORGETTING ** (max(0.0, at - s.at) / FORGETTING_TIME) if s.taught else 1.0 for s in states]
+    beliefs, spoken = _Beliefs.of(states, kept), [representatives(samples) for samples in new]
+    for turn in range(max(map(len, spoken), default=0)):
+        rows = [row for row, samples in enumerate(spoken) if turn < len(samples)]
+        beliefs.take(rows, [spoken[row][turn] for row in rows])
+    return [replace(state, at=at) for state in beliefs.states()]
+
+
+def models(states: Sequence[Calibration]) -> list[ReplicaModel]:
+    """Return the corrected models of several variants."""
+    scales = np.exp(_Beliefs.of(states).logs()).tolist()
+    return [_scaled(state.prior_model, own) for state, own in zip(states, scales, strict=True)]
+
+
+@dataclass(slots=True)
+class _Beliefs:
+    """What changes of several calibrations while samples are taken in: arrays with a row for each of them."""
+
+    former: Sequence[Calibration]
+    prior: FloatArray  # information of the priors before any widening, shape (rows, coefficients)
     information: FloatArray
     weighted: FloatArray
-    widening: float
-    rejected: int
-    taught: int
-    covariance: FloatArray | None = None  # of the logarithms of all scales; None: to be computed
+    widening: FloatArray
+    rejected: IntArray
+    taught: IntArray
+    covariance: FloatArray  # of the logarithms of all scales
 
-    def estimate(self, prior_sd: Sequence[float]) -> tuple[FloatArray, FloatArray]:
-        """Return mean and covariance of the logarithms of all scales."""
-        if self.covariance is None:
-            precision = self.information.copy()
-            precision.flat[:: len(precision) + 1] += 1.0 / (self.widening * np.array(prior_sd) ** 2)
-            self.covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        return np.minimum(np.maximum(self.covariance @ self.weighted, -FURTHEST), FURTHEST), self.covariance
+    @classmethod
+    def of(cls, states: Sequence[Calibration], kept: ArrayLike = 1.0) -> "_Beliefs":
+        """Take up what several calibrations know, as far as it is kept."""
+        weight = np.array(kept).reshape(-1, 1)
+        information = np.array([state.information for state in states]).reshape(-1, COEFFICIENTS, COEFFICIENTS)
+        beliefs = cls(
+            states,
+            1.0 / np.array([state.prior_sd for state in states]).reshape(-1, COEFFICIENTS) ** 2,
+            weight[:, None] * information,
+            weight * np.array([state.weighted for state in states]).reshape(-1, COEFFICIENTS),
+            np.array([state.widening for state in states]),
+            np.array([state.rejected for state in states], dtype=np.int64),
+            np.array([state.taught for state in states], dtype=np.int64),
+            np.empty_like(information),
+        )
+        beliefs._invert(slice(None))
+        return beliefs
 
-    def take(self, prior: ReplicaModel, prior_sd: Sequence[float], sample: Sample) -> None:
-        """Learn from one sample, or refuse it where it is too unlikely."""
-        logs, covariance = self.estimate(prior_sd)
-        measured, modelled, shares, noise = _compared(sample, _scaled(prior, logs))
-        if not (measured > 0 and modelled > 0 and math.isfinite(measured) and math.isfinite(modelled)):
+    def _invert(self, rows: IntArray | slice) -> None:
+        precision = self.information[rows].copy()
+        precision[:, DIAGONAL, DIAGONAL] += self.prior[rows] / self.widening[rows, None]
+        self.covariance[rows] = np.linalg.inv(precision)
+
+    def logs(self, rows: IntArray | slice = slice(None)) -> FloatArray:
+        """Return the means of the logarithms of all scales."""
+        means = (self.covariance[rows] @ self.weighted[rows, :, None])[:, :, 0]
+        return np.minimum(np.maximum(means, -FURTHEST), FURTHEST)
+
+    def take(self, rows: Sequence[int], samples: Sequence[Sample]) -> None:
+        """Learn from one sample of each of some rows, or refuse it where it is too unlikely."""
+        logs = self.logs(np.array(rows))
+        compared = [
+            _compared(sample, _scaled(self.former[row].prior_model, scales))
+            for row, sample, scales in zip(rows, samples, np.exp(logs).tolist(), strict=True)
+        ]
+        sound = [n for n, (measured, modelled, _, _) in enumerate(compared) if _is_sound(measured, modelled)]
+        if not sound:
             return
-        innovation = math.log(measured / modelled)
-        reach = covariance @ shares
-        expected = noise**2 + float(shares @ reach)
-        if innovation**2 > GATE * expected:
-            self.rejected += 1
-            if self.rejected >= PATIENCE:
-                self._widen()
-            return
-        wanted = innovation + float(shares @ logs)
-        self.information = self.information + shares[:, None] * shares / noise**2
-        self.weighted = self.weighted + shares * wanted / noise**2
-        self.covariance = covariance - reach[:, None] * reach / expected  # the inverse after a change of rank one
-        self.rejected, self.taught = 0, self.taught + 1
+        at, logs = np.array(rows)[sound], logs[sound]
+        innovation = np.array([math.log(compared[n][0] / compared[n][1]) for n in sound])
+        shares, noise = np.array([compared[n][2] for n in sound]), np.array([compared[n][3] for n in sound])
+        reach = (self.covariance[at] @ shares[:, :, None])[:, :, 0]
+        expected = noise**2 + (shares * reach).sum(axis=1)
+        fits = innovation**2 <= GATE * expected
+        self._refuse(at[~fits])
+        at, wanted, weights = at[fits], (innovation + (shares * logs).sum(axis=1))[fits], noise[fits] ** -2
+        self.information[at] += weights[:, None, None] * _squared(shares[fits])
+        self.weighted[at] += (weights * wanted)[:, None] * shares[fits]
+        self.covariance[at] -= (
+            _squared(reach[fits]) / expected[fits, None, None]
+        )  # the inverse after a change of rank one
+        self.rejected[at] = 0
+        self.taught[at] += 1
 
-    def _widen(self) -> None:
-        """Trust less in the prior and in what was learned before the engine changed."""
-        self.rejected, self.widening = 0, min(WIDEST, WIDENING * self.widening)
-        self.information, self.weighted = self.information / FORGIVEN, self.weighted / FORGIVEN
-        self.covariance = None
+    def _refuse(self, rows: IntArray) -> None:
+        """Note misses; after many, trust less in the prior and in what was learned before the engine changed."""
+        self.rejected[rows] += 1
+        changed = rows[self.rejected[rows] >= PATIENCE]
+        if len(changed):
+            self.rejected[changed] = 0
+            self.widening[changed] = np.minimum(WIDEST, WIDENING * self.widening[changed])
+            self.information[changed] /= FORGIVEN
+            self.weighted[changed] /= FORGIVEN
+            self._invert(changed)
+
+    def states(self) -> list[Calibration]:
+        """Return the calibrations as they are now."""
+        rows = zip(
+            self.former,
+            map(_rows, self.information.tolist()),
+            map(tuple, self.weighted.tolist()),
+            self.widening.tolist(),
+            self.rejected.tolist(),
+            self.taught.tolist(),
+            strict=True,
+        )
+        return [
+            replace(
+                state, information=information, weighted=weighted, widening=widening, rejected=rejected, taught=taught
+            )
+            for state, information, weighted, widening, rejected, taught in rows
+        ]
 
 
-def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in matrix.tolist())
+def _is_sound(measured_s: float, modelled_s: float) -> bool:
+    return measured_s > 0 and modelled_s > 0 and math.isfinite(measured_s) and math.isfinite(modelled_s)
+
+
+def _squared(vectors: FloatArray) -> FloatArray:
+    """Return each vector times itself, shape (vectors, n, n)."""
+    return vectors[:, :, None] * vectors[:, None, :]
+
+
+def _rows(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix))
 
 
 def _fields(part: object) -> Mapping[str, float]:
     return {name: getattr(part, name) for name in part.__slots__}  # type: ignore[attr-defined]  # slotted dataclasses
 
 
-def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
+def _scaled(model: ReplicaModel, scales: Sequence[float]) -> ReplicaModel:
     """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill."""
-    base, sequence, kv, knee, floor, speed, stall = np.exp(logs).tolist()
+    base, sequence, kv, knee, floor, speed, stall = scales
     step, prefill, handover = model.step, model.prefill, model.handover
     return ReplicaModel(  # spelt out: twice as fast as replacing fields, and done for every sample
         StepModel(
@@ -354,7 +416,7 @@ def _scaled(model: ReplicaModel, logs: FloatArray) -> ReplicaModel:
     )
 
 
-def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, FloatArray, float]:
+def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, Sequence[float], float]:
     """Return measured and modelled seconds, each coefficient's share of the latter, and the relative noise."""
     match sample:
         case StepSample(batch, kv_tokens, itl_s, pulled):
@@ -367,11 +429,11 @@ def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, FloatA
                 step.per_sequence_beyond_knee_s * beyond if beyond > 0 else 0.0,
             )
             total, dilation = sum(parts), float(model.handover.dilation(pulled))
-            shares = np.array([*(part / total for part in parts), 0.0, 0.0, 1.0 - 1.0 / dilation])
+            shares = (*(part / total for part in parts), 0.0, 0.0, 1.0 - 1.0 / dilation)
             return itl_s, total * dilation, shares, STEP_NOISE
         case PrefillSample(tokens, requests_per_second, prefill_s):
             seconds, floor_share = _prefill_s(model, tokens, requests_per_second)
-            shares = np.array([0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share, 0.0])
+            shares = (0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share, 0.0)
             return prefill_s, seconds, shares, PREFILL_NOISE
 
 

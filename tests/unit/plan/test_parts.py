@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autoscaler.backtest.contenders import ABLATED, CONTENDERS, contender
-from autoscaler.decider import PolicyModel
+from autoscaler.decider import PolicyModel, learn
 from autoscaler.domain.demand import ProfileDemand, unchanging
 from autoscaler.domain.plan import ModelPlan
 from autoscaler.domain.pool import Role
@@ -77,7 +77,7 @@ def test_without_learning_nothing_is_learned(part: str) -> None:
     def learned(parts: Parts) -> object:
         model = PolicyModel.starting(policy, priors, parts)
         for n in range(4):
-            model.learn(Instant(planning.NOW + 15.0 * n), observed)
+            learn([(model, observed)], Instant(planning.NOW + 15.0 * n))
         taught = model.variants["decode"].calibration.taught
         return taught if part == "calibration" else sorted(model.margins.logs.values())
 
