@@ -46,7 +46,7 @@ The recording holds no endpoint picker: its per-profile series are derived from 
 """
 
 TAIL = """
-Next:
+Next, after `. .venv/bin/activate`:
   autoscaler policy check examples/h200_pd/policy.yaml                  what is wrong or doubtful in a policy
   autoscaler recommend --policy POLICY --prometheus URL                 the same on your cluster, now
   autoscaler recommend ... --from T --to T --step 1m                    and for any past that your Prometheus remembers
