@@ -1,7 +1,8 @@
 """The whole loop at size: `autoscaler run` against a server with canned answers of 500 models and 10,000 pods.
 
-    python -m benchmarks.loop --ticks 40                 # make bench-loop; writes docs/reference/loop-at-size.md
-    python -m benchmarks.loop --models 50 --ticks 100    # a smaller estate: printed only
+    python -m benchmarks.loop --ticks 40                 # make bench-loop; figures: docs/reference/loop-at-size.md
+    python -m benchmarks.loop --models 50 --ticks 100    # a smaller estate
+    python -m benchmarks.loop --models 50 --no-picker    # all is read from the engines
 
 The controller is a process of its own; times are its own metrics (`autoscaler_step_seconds`), memory is what the kernel
 says of it after each tick. Every query of the catalogue is answered for every pod, buckets included, over HTTP.
@@ -30,7 +31,6 @@ from benchmarks._rows import Row, write
 from benchmarks._rows import told as told_rows
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reference" / "loop-at-size.md"
 WINDOW_S = 60
 TARGET_S, TARGET_MB, TARGET_TICKS = 3.0, 500.0, 2000
 STEPS = ("observe", "decide", "act", "publish")
@@ -60,15 +60,15 @@ def process(*command: str, **settings: object) -> Iterator[subprocess.Popen[str]
             running.kill()
 
 
-def measured(estate: Estate, ticks: int, *, logged: bool) -> list[Tick]:
-    """Run the controller for so many ticks."""
+def measured(estate: Estate, ticks: int, *extra: str, logged: bool) -> list[Tick]:
+    """Run the controller for so many ticks, with more options."""
     with tempfile.TemporaryDirectory(prefix="loop-") as folder, process(
         "benchmarks._canned", "--models", str(estate.models), "--pods", str(estate.pods), "--window", str(WINDOW_S),
         *(() if estate.picker else ("--no-picker",)), stdout=subprocess.PIPE,
     ) as server:  # fmt: skip
         assert server.stdout is not None  # noqa: S101 - as asked for
         address = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        options = _options(Path(folder), estate, address)
+        options = [*_options(Path(folder), estate, address), *extra]
         if logged:
             options += ["--decision-log", f"{folder}/decisions.jsonl"]
         with process("autoscaler", "run", *options, stderr=subprocess.PIPE, env=_environment(folder)) as controller:
@@ -77,7 +77,7 @@ def measured(estate: Estate, ticks: int, *, logged: bool) -> list[Tick]:
 
 def _options(folder: Path, estate: Estate, address: str) -> list[str]:
     documents = list(policies(estate))
-    options = ["--prometheus", f"{address}/prometheus", "--window", f"{WINDOW_S}s", "--period", "1s", "--history", "0s"]
+    options = ["--prometheus", f"{address}/prometheus", "--window", f"{WINDOW_S}s", "--history", "0s"]
     options += ["--listen", "127.0.0.1:0", "--kubeconfig", str(folder / "config"), "--lease", "none"]
     for begin in range(0, len(documents), POLICIES_PER_FILE):
         path = folder / f"policies-{begin}.yaml"
@@ -103,7 +103,7 @@ def _ticks(controller: subprocess.Popen[str], wanted: int) -> Iterator[Tick]:
     assert controller.stderr is not None  # noqa: S101 - as asked for
     seen, told = 0, set[str]()
     for line in controller.stderr:
-        event: dict[str, Any] = json.loads(line) if line.startswith("{") else {"event": line.strip()}
+        event = _event(line)
         if event["event"] != "tick":
             if event["event"] not in told and event.get("level") in {"warning", "error", None}:
                 print(f"  {str(event)[:300]}", file=sys.stderr)
@@ -113,6 +113,17 @@ def _ticks(controller: subprocess.Popen[str], wanted: int) -> Iterator[Tick]:
         seen += 1
         if seen == wanted:
             return
+
+
+def _event(line: str) -> dict[str, Any]:
+    """Return what a line of the log says; of a line into which another thread wrote, that it cannot be read."""
+    if not line.startswith("{"):
+        return {"event": line.strip()}
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return {"event": "unreadable line"}
+    return found
 
 
 def _resident_mb(pid: int) -> float:
@@ -150,6 +161,9 @@ def rows(estate: Estate, ticks: Sequence[Tick]) -> list[Row]:
         Row("processor-time-of-a-tick", (ticks[-1].processor_s - ticks[0].processor_s) / max(1, len(later)), "s"),
         *(Row(f"tick-{step}", median(tick.seconds.get(step, 0.0) for tick in later), "s") for step in STEPS),
         Row("memory-highest", highest, "MB", f"< {TARGET_MB:g}", met=highest < TARGET_MB),
+        Row("memory-first", ticks[0].resident_mb, "MB"),
+        Row("memory-middle", ticks[len(ticks) // 2].resident_mb, "MB"),
+        Row("memory-last", ticks[-1].resident_mb, "MB"),
         Row("memory-slope", slope, "MB/tick"),
         Row(f"memory-after-{TARGET_TICKS}-ticks-at-that-slope", highest + max(0.0, slope) * TARGET_TICKS, "MB"),
     ]
@@ -161,12 +175,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_argument("--models", type=int, default=500)
     cli.add_argument("--pods", type=int, default=5, help="of each of a model's four variants")
     cli.add_argument("--ticks", type=int, default=40)
+    cli.add_argument("--period", default="1s")
+    cli.add_argument("--deadline", default="10s")
     cli.add_argument("--no-picker", action="store_true", help="all is read from the engines")
     cli.add_argument("--no-log", action="store_true", help="without a decision log")
     wanted = cli.parse_args(arguments)
     estate = Estate(wanted.models, wanted.pods, picker=not wanted.no_picker)
     began = time.monotonic()
-    ticks = measured(estate, wanted.ticks, logged=not wanted.no_log)
+    paced = ("--period", wanted.period, "--deadline", wanted.deadline)
+    ticks = measured(estate, wanted.ticks, *paced, logged=not wanted.no_log)
     if not ticks:
         print("the controller ended before its first tick", file=sys.stderr)
         return 1
