@@ -15,6 +15,7 @@ from autoscaler.domain.policy import Mode, SLOPolicy, Written
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError, PolicyError
 from autoscaler.kube import Json, KubeSession
+from autoscaler.observe.targets import PAUSED, PAUSED_SCALE_DOWN
 from autoscaler.observe.watch import Copy, Freshness, Subject
 from autoscaler.policy import Origin, Severity, conflicts, parse_policy
 
@@ -34,7 +35,7 @@ class Resource:
     policy: SLOPolicy | None  # None: it cannot be used
     problems: tuple[str, ...]  # why not; each ``path: what is wrong; way out``
     spec: str  # as JSON
-    auto: bool  # whether it says mode Auto, usable or not
+    auto: bool  # whether it says mode Auto, usable or not, and nothing that is meant to pause it
     doubts: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -152,10 +153,15 @@ def seen(found: Json) -> Resource:
         policy=policy,
         problems=problems,
         spec=json.dumps(spec, sort_keys=True, separators=(",", ":")),
-        auto=isinstance(spec, dict) and spec.get("mode") == Mode.AUTO.value,
+        auto=_says_auto(metadata, spec),
         doubts=doubts,
         status=found.get("status") or {},
     )
+
+
+def _says_auto(metadata: Json, spec: object) -> bool:
+    paused = {PAUSED, PAUSED_SCALE_DOWN} & set(metadata.get("annotations") or ())
+    return isinstance(spec, dict) and spec.get("mode") == Mode.AUTO.value and not paused
 
 
 def of_written(key: str, version: Written) -> SLOPolicy:

@@ -1,7 +1,9 @@
 """Policies as resources: which can be used together, and what becomes of what was learned when they change."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,8 +22,22 @@ from tests import planning, ticks
 CHAT = yaml.safe_load((Path(__file__).parents[3] / "policies" / "chat.yaml").read_text(encoding="utf-8"))
 
 
-def resource(name: str, *, created: str = "2026-11-23T10:00:00Z", target: str = "", **spec: Any) -> Resource:  # noqa: ANN401
-    metadata = {"name": name, "namespace": "llm", "uid": f"uid-{name}", "generation": 3, "creationTimestamp": created}
+def resource(
+    name: str,
+    *,
+    created: str = "2026-11-23T10:00:00Z",
+    target: str = "",
+    annotations: Mapping[str, str] = MappingProxyType({}),
+    **spec: Any,  # noqa: ANN401
+) -> Resource:
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": "llm",
+        "uid": f"uid-{name}",
+        "generation": 3,
+        "creationTimestamp": created,
+    }
+    metadata["annotations"] = dict(annotations)
     found = {"metadata": metadata, "spec": yaml.safe_load(yaml.safe_dump(CHAT["spec"])) | spec}
     for pool in found["spec"]["pools"].values():
         pool["variants"][0]["scaleTargetRef"]["name"] += target
@@ -206,6 +222,13 @@ def test_a_stand_in_acts_only_where_the_newest_version_says_so(newest: dict[str,
     assert running.refused["llm/chat"][-1] == roster.STANDS_IN_CAREFULLY
     again = rolled(resource("chat", **BAD, **AUTO), before=running)
     assert again.policies == former.policies, "what it meant is not lost by that"
+
+
+def test_a_stand_in_of_a_policy_that_was_to_be_paused_only_recommends() -> None:
+    former = rolled(resource("chat", **AUTO))
+    paused = rolled(resource("chat", annotations={"disagg-autoscaler.io/paused": "true"}, **AUTO), before=former)
+    assert "write mode: Recommend to pause" in paused.refused["llm/chat"][0]
+    assert paused.policies == (replace(former.policies[0], mode=Mode.RECOMMEND),)
 
 
 def test_what_was_refused_for_its_engines_is_stood_in_for_too() -> None:
