@@ -32,6 +32,7 @@ TOO_LONG_S = 5.0
 """Of processor time, for an input of at most 64 KiB: then it counts as a hang."""
 
 WATCH_EVERY = 5_000
+WANTED = 1_000_000  # inputs a parser
 _WORDS = re.compile(r"[A-Za-z_]{3,}")
 
 
@@ -172,6 +173,12 @@ def table(tallies: dict[str, Tally]) -> str:
     return "\n".join(lines)
 
 
+def reached(tallies: dict[str, Tally]) -> str:
+    """Return how many parsers had the inputs that are wanted, in words."""
+    done = sum(tally.inputs >= WANTED for tally in tallies.values())
+    return f"**{done} of {len(parsers())} parsers had {WANTED:,} inputs or more**; for the others time did not reach."
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz, print, keep; 1 if anything was found."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,7 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write_page(sums: dict[str, Tally]) -> int:
     begin, end = "<!-- table -->\n", "<!-- end of table -->"
     before, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    PAGE.write_text(f"{before}{begin}{table(sums)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    said = f"{table(sums)}\n\n{reached(sums)}\n"
+    PAGE.write_text(f"{before}{begin}{said}{end}{rest.split(end)[1]}", encoding="utf-8")
     print(f"written: {PAGE}")
     return 0
 

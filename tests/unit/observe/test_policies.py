@@ -81,15 +81,14 @@ def _variants(found: Resource) -> tuple[Any, ...]:
     return found.policy.variants
 
 
-def test_engines_that_nobody_knows_refuse_their_policy_only() -> None:
+@pytest.mark.parametrize("profile", ["nonesuch", "n" * 400])
+def test_engines_that_nobody_knows_refuse_their_policy_only(profile: str) -> None:
     good, lost = resource("good"), resource("lost", target="-2")
-    strange = replace(
-        _policy(lost), variants=tuple(replace(v, performance_profile="nonesuch") for v in _variants(lost))
-    )
+    strange = replace(_policy(lost), variants=tuple(replace(v, performance_profile=profile) for v in _variants(lost)))
     found = roster.usable(Policies((strange, _policy(good))))
     assert [policy.name for policy in found.policies] == ["good"]
     assert list(found.priors) == ["llm/good"]
-    assert "nonesuch" in found.refused["llm/lost"][0]
+    assert profile in found.refused["llm/lost"][0]
 
 
 def _policy(found: Resource) -> SLOPolicy:
