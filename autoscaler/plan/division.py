@@ -92,7 +92,7 @@ class _Way:
 
     steps: Mapping[Role, int]
     served: Mapping[Role, float]
-    short: float  # share of the load that comes to a role beyond what its counts carry
+    short: float  # share of the load that comes to a side beyond what its counts carry
     able: bool  # whether no side serves that cannot keep a limit which the other can
     smooth: bool  # whether no unified replica gets more than it bears while others come or leave
     cost: float
@@ -129,9 +129,9 @@ class _Sides:
     """Both sides of one policy, sized for any step of the load."""
 
     def __init__(self, situation: Situation, sized: Sized) -> None:
-        self._situation, self._able = situation, _able(situation)
+        self._situation, self._able = situation, able(situation)
         self._options = cache(lambda role, step: sized(role, step / STEPS))
-        self._paces = _Paces(situation, {role: [o.variant for o in self._options(role, STEPS)] for role in Role})
+        self._paces = Paces(situation, {role: [o.variant for o in self._options(role, STEPS)] for role in Role})
         self._size = cache(self._sized)
         self._carried = cache(self._carry)
 
@@ -148,10 +148,11 @@ class _Sides:
         served = {Role.UNIFIED: most, Role.DECODE: 1.0 - least, Role.PREFILL: computed}
         prefill = self._size(Role.PREFILL, _up(computed))
         sizes = {Role.UNIFIED: unified, Role.DECODE: decode, Role.PREFILL: prefill}
+        lack = {role: max(0.0, served[role] - (size.carried + SLACK) / STEPS) for role, size in sizes.items()}
         return _Way(
             {role: max(size.step, min(STEPS, _up(served[role]))) for role, size in sizes.items()},
             served,
-            short=sum(max(0.0, served[role] - (size.carried + SLACK) / STEPS) for role, size in sizes.items()),
+            short=lack[Role.UNIFIED] + max(lack[Role.PREFILL], lack[Role.DECODE]),
             able=all(self._able[role] for role, share in served.items() if share > 0.0),
             smooth=self._smooth(unified, decode),
             cost=sum(size.cost for size in sizes.values()),
@@ -160,14 +161,18 @@ class _Sides:
     def _smooth(self, unified: _Size, decode: _Size) -> bool:
         """Tell whether unified replicas bear what comes to them when they are fewest on the way from what is ready.
 
-        They come one by one, and leave as many at a time as may drain: the first and the last have few beside them.
+        They come one by one to the decode replicas that serve, and leave as many at a time as may drain: the first and
+        the last have few of their kind beside them.
         """
         policy, ready = self._situation.policy, self._ready(Role.UNIFIED)
         drains = policy.scale_down.max_concurrent_drains if policy.scheduler.kind is not SchedulerKind.NONE else None
         fewest = tuple(_on_the_way(now, then, drains) for now, then in zip(ready, unified.serving, strict=True))
         if not any(fewest) or fewest in {ready, unified.serving}:
             return True
-        _, most = self._paces.shares(fewest, decode.there)
+        beside = self._ready(Role.DECODE) if sum(fewest) > sum(ready) else decode.there
+        if not any(beside):
+            return True
+        _, most = self._paces.shares(fewest, beside)
         return most * STEPS <= self._carried(Role.UNIFIED, fewest) + SLACK
 
     def _sized(self, role: Role, step: int) -> _Size:
@@ -222,7 +227,7 @@ def _on_the_way(now: int, then: int, drains: int | None) -> int:
     return then if drains is None or now == then else then + (now - then - 1) % drains + 1
 
 
-def _able(situation: Situation) -> Mapping[Role, bool]:
+def able(situation: Situation) -> Mapping[Role, bool]:
     """Tell of each role whether its side keeps every limit that either side could keep."""
     reach = {role: needs.reachable(situation, role) for role in Role}
     apart = np.minimum(reach[Role.PREFILL], reach[Role.DECODE])
@@ -237,10 +242,11 @@ def _up(share: float) -> int:
     return math.ceil(share * STEPS - SLACK)
 
 
-class _Paces:
+class Paces:
     """How fast a replica of each variant generates while it runs a batch, in the mix of requests that is expected."""
 
     def __init__(self, situation: Situation, variants: Mapping[Role, Sequence[Variant]]) -> None:
+        """Take the variants between which a picker chooses."""
         classes = needs.classes(situation)
         horizon = max(known.lead for known in situation.knowledge.values())
         later = traffic.levels(Role.DECODE, horizon, situation.demands)

@@ -117,9 +117,10 @@ class LoadedUnified:
         """
         total = np.maximum(self.decode.tokens_per_s, IDLEST)
         prompts_s, prompts = (of_all / total for of_all in (self.prefill.busy_replicas, self.requests_per_s))
-        base_s = self.decode.step.base_s
-        each_s = np.maximum(0.0, prompts_s - prompts * base_s) + self._token_s  # a step with prompts has no fixed part
-        return np.asarray(batch / (base_s + batch * each_s[:, None]))
+        step = self.decode.step
+        longer_s = np.maximum(0.0, prompts_s - prompts * step.base_s)  # a step with prompts has no fixed part
+        plain_s = step.step_s(batch, batch * self.decode.context[:, None])
+        return np.asarray(batch / (plain_s + batch * longer_s[:, None]))
 
     @property
     def _token_s(self) -> FloatArray:
