@@ -221,26 +221,29 @@ class Loads:
         )
 
     def _engine_ttft(self, requests: Signal[float], limit: Seconds, inferred: _Inferred) -> Signal[Latency]:
-        """Return TTFT over all profiles: of unified pods, else of prefill pods shifted by the mean of decode.
+        """Return TTFT over all profiles: of unified pods as it is, of prefill pods shifted by the mean of decode.
 
         Means of the two add up, quantiles do not: the hand-over is taken as constant (measured, H200 and NIXL: 38 ms
         of transfer; p90 of hand-over and first step 60 ms above its mean).
         """
         if gap := self._idle_or_silent(requests, prefills, *_read("engine_ttft")):
             return gap
-        shift = 0.0
-        if any(role is Role.DECODE for role in self._variants.values()):
+        parts = [found for found in (self._ttft_on(Role.UNIFIED, limit),) if found is not None]
+        if self._ttft_on(Role.PREFILL, limit) is not None:
             decode = ratio(
-                total(self._engines.on(_only_decodes, "engine_ttft_sum")),
-                total(self._engines.on(_only_decodes, "engine_ttft_count")),
+                total(self._engines.on(_only(Role.DECODE), "engine_ttft_sum")),
+                total(self._engines.on(_only(Role.DECODE), "engine_ttft_count")),
             )
             if decode is None or math.isnan(decode):
                 detail = "no first token came from the decode pods"
                 return Missing(GapReason.NOT_A_NUMBER, self._snapshot.at, detail)
-            shift = decode
-        histogram = self._engines.histogram(prefills, "engine_ttft")
-        found = self._latency(histogram, total(self._engines.on(prefills, "engine_ttft_sum")), limit, shift)
-        return self._noted(found, "ttft", inferred)
+            parts += [found for found in (self._ttft_on(Role.PREFILL, limit, decode),) if found is not None]
+        return self._noted(_together(parts), "ttft", inferred)
+
+    def _ttft_on(self, role: Role, limit: Seconds, shift: float = 0.0) -> Latency | None:
+        """Return TTFT on the pods of a role, later by a shift; None if nothing was observed there."""
+        summed = total(self._engines.on(_only(role), "engine_ttft_sum"))
+        return self._latency(self._engines.histogram(_only(role), "engine_ttft"), summed, limit, shift)
 
     def _itl(self, profile: str, requests: Signal[float], limit: Seconds, inferred: _Inferred) -> Signal[Latency]:
         """Return ITL with the profile's own mean; its distribution from whichever histogram resolves the limit better.
@@ -294,8 +297,23 @@ class Loads:
         return math.fsum(row.value for row in self._split["flow_queue"][profile] if row.at == newest)
 
 
-def _only_decodes(role: Role) -> bool:
-    return role is Role.DECODE
+def _only(chosen: Role) -> Callable[[Role], bool]:
+    return lambda role: role is chosen
+
+
+def _together(parts: Sequence[Latency]) -> Latency | None:
+    """Return the latency over the requests of several parts; a quantile of all is at most the largest of theirs."""
+    count = math.fsum(part.count for part in parts)
+    if not count > 0.0:
+        return None
+    return Latency(
+        mean_s=math.fsum(part.count * part.mean_s for part in parts) / count,
+        p50_s=max(part.p50_s for part in parts),
+        p90_s=max(part.p90_s for part in parts),
+        p99_s=max(part.p99_s for part in parts),
+        within_slo=math.fsum(part.count * part.within_slo for part in parts) / count,
+        count=count,
+    )
 
 
 def _read(histogram: str) -> tuple[str, ...]:
