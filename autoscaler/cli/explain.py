@@ -234,6 +234,8 @@ def _alternative(item: Data) -> str:
     if "missed_by" not in item:
         more = "" if item["more_per_hour"] is None else f", {item['more_per_hour']:+.2f} against the choice"
         cost = MISSING if item["cost_per_hour"] is None else f"{item['cost_per_hour']:.2f}"
+        if item["replicas"] is None:
+            return f"{item['instead']}: {cost} per hour{more}"
         allowed = item["allowed"]
         over = f"; maxReplicas is {allowed}" if allowed is not None and item["replicas"] > allowed else ""
         return f"{item['instead']}: {item['replicas']} replicas at {cost} per hour{more}{over}"

@@ -173,7 +173,8 @@ def _actions(view: _View) -> Iterator[dict[str, Json]]:
 
 
 def _alternatives(view: _View) -> Iterator[dict[str, Json]]:
-    """Yield what was not chosen: one replica less and what it would miss; each other variant alone and its price."""
+    """Yield what was not chosen: one side alone; one replica less and what it would miss; each other variant alone."""
+    yield from _sides_alone(view)
     sized = view.sized
     if not sized:
         return
@@ -201,6 +202,24 @@ def _alternatives(view: _View) -> Iterator[dict[str, Json]]:
                 "allowed": view.declared(name).get("max_replicas"),
                 "cost_per_hour": cost,
                 "more_per_hour": None if cost is None or chosen is None else cost - chosen,
+            }
+
+
+def _sides_alone(view: _View) -> Iterator[dict[str, Json]]:
+    """Yield what unified or disaggregated replicas alone would cost where the load is divided; with starts and ends."""
+    divided: Data = next((reason["evidence"] for reason in view.reasons if "sized_for" in reason["evidence"]), {})
+    for key, words in (
+        ("unified_alone", "unified replicas alone"),
+        ("disaggregated_alone", "prefill and decode alone"),
+    ):
+        if key in divided:
+            cost = divided[key]
+            yield {
+                "instead": words,
+                "replicas": None,
+                "allowed": None,
+                "cost_per_hour": cost,
+                "more_per_hour": cost - divided["cost"],
             }
 
 

@@ -188,6 +188,10 @@ def role_labels(policy: SLOPolicy, look: ClusterLook) -> Seen:
             fix = "put the variant under the right role, or correct the label"
             text = f"label {ROLE_LABEL} is {label}, the policy says {variant.role}"
             found.append(Finding(f"variant {variant.name}", text, fix))
+        elif label is not None and not disaggregated and policy.pool(Role.PREFILL):
+            fix = "take the label off: without it the picker lets them decode, and sends them no prompts for others"
+            text = f"label {ROLE_LABEL} is {label} beside prefill: the picker also lets them compute prompts for others"
+            found.append(Finding(f"variant {variant.name}", text, fix))
     return Seen(f"label {ROLE_LABEL} of the pod templates", found)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from autoscaler.domain.policy import Scheduler, SchedulerKind, SLOPolicy
+from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.observe.doctor.cluster import CHECKS
 from autoscaler.observe.doctor.findings import ClusterLook
@@ -197,6 +198,15 @@ def other_role_label(world: World) -> None:
     world.template("prefill")["metadata"]["labels"] = {"app": "qwen", "llm-d.ai/role": "decode"}
 
 
+def hands_over_too(world: World) -> None:
+    """A unified variant beside the pair whose label lets the picker use it for prompts of others."""
+    roles = replace(observing.policy(roles=tuple(Role)), scheduler=POOL)
+    world.policy = roles
+    world.targets["unified"] = deployment("unified")
+    world.scalable["unified"] = True
+    world.template("unified")["metadata"]["labels"] = {"app": "qwen", "llm-d.ai/role": "prefill-decode"}
+
+
 def value_metric(world: World) -> None:
     metric = {"type": "External", "external": {"metric": {"name": "desired_replicas"}, "target": {"type": "Value"}}}
     world.objects["HorizontalPodAutoscaler"] = [_writer("kserve", {**DECODE, "name": "elsewhere"}, [metric])]
@@ -277,6 +287,7 @@ SEEDED: tuple[tuple[Spoil, str, str], ...] = (
     (pool_not_named, "picker-pool", "InferencePool qwen selects decode, prefill"),
     (no_role_label, "template-role", "variant prefill: its pods have no label llm-d.ai/role"),
     (other_role_label, "template-role", "label llm-d.ai/role is decode, the policy says prefill"),
+    (hands_over_too, "template-role", "variant unified: label llm-d.ai/role is prefill-decode beside prefill"),
     (value_metric, "value-metrics", "HorizontalPodAutoscaler kserve: external metric desired_replicas has type Value"),
     (more_accelerators, "accelerators", "one replica asks for 8 accelerators, acceleratorsPerReplica says 1"),
     (more_accelerators_in_a_group, "accelerators", "one replica asks for 4 accelerators"),
@@ -320,3 +331,10 @@ def test_a_short_drain_is_satisfied_with_the_usual_grace() -> None:
     quick = replace(world.policy.scale_down, drain_timeout=Seconds(20.0))
     world.policy = replace(world.policy, scale_down=quick)
     assert world.found() == {}
+
+
+def test_a_unified_variant_without_a_role_label_beside_a_pair_is_no_finding() -> None:
+    world = World()
+    hands_over_too(world)
+    world.template("unified")["metadata"]["labels"] = {"app": "qwen"}
+    assert "template-role" not in world.found()
