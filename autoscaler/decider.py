@@ -96,7 +96,10 @@ class VariantModel:
 
 def _times(started: StartupModel) -> tuple[Seconds, Seconds, Seconds]:
     """Return typical and cautious start-up time, and the latter without the starts under way."""
-    return started.quantile(0.5), started.quantile(CAUTIOUS), started.finished().quantile(CAUTIOUS)
+    typical, cautious = started.quantiles(0.5, CAUTIOUS)
+    over = started.finished()
+    usual = cautious if len(over.starts) == len(started.starts) else over.quantile(CAUTIOUS)
+    return typical, cautious, usual
 
 
 @dataclass(slots=True)

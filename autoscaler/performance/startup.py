@@ -62,6 +62,10 @@ class Start:
     gone: bool = False  # it ended before it was ready: it would have taken longer
 
 
+Posterior: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]
+"""Means and spreads of logarithms and the weight of each pair that matters, all of one shape."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartupModel:
     """What is known of one variant's start-up times; explicit state, made anew from pods or history."""
@@ -95,7 +99,12 @@ class StartupModel:
 
     def quantile(self, probability: float, stage: Stage = "start") -> Seconds:
         """Return the time that a start (or one stage of it) does not exceed with a probability."""
-        return self._time_at(stage, probability, lasted=0.0)
+        return self.quantiles(probability, stage=stage)[0]
+
+    def quantiles(self, *probabilities: float, stage: Stage = "start") -> tuple[Seconds, ...]:
+        """Return several of them: most of the work is shared."""
+        posterior = self._posterior(stage)
+        return tuple(_time_at(posterior, probability, lasted=0.0) for probability in probabilities)
 
     def survival(self, lasted: Seconds, stage: Stage = "start") -> float:
         """Return the probability that a start lasts longer."""
@@ -108,32 +117,10 @@ class StartupModel:
             return pod.ready_since
         if pod.scheduled is not None:
             lasted = elapsed(pod.scheduled, at)
-            return after(pod.scheduled, self._time_at("load", 0.5, lasted))
-        return after(pod.created, self._time_at("start", 0.5, elapsed(pod.created, at)))
+            return after(pod.scheduled, _time_at(self._posterior("load"), 0.5, lasted))
+        return after(pod.created, _time_at(self._posterior("start"), 0.5, elapsed(pod.created, at)))
 
-    def _time_at(self, stage: Stage, probability: float, lasted: float) -> Seconds:
-        """Return the quantile of a stage's time, given that it has already lasted so long."""
-        means, spreads, weights = self._posterior(stage)
-        begun = math.log(max(SHORTEST, lasted))
-        beyond = float(weights @ ndtr((means - begun) / spreads)) if lasted > SHORTEST else 1.0
-        wanted = (1.0 - probability) * beyond
-        low = begun if lasted > SHORTEST else float(means.min()) - 8.0
-        high = float(means.max()) + 8.0
-        at = min(max(low, float(weights @ means)), high)
-        for _ in range(60):  # Newton's steps, halving the bracket where one leaves it; five or six are the rule
-            standard = (means - at) / spreads
-            excess = float(weights @ ndtr(standard)) - wanted
-            low, high = (at, high) if excess > 0 else (low, at)
-            density = float(weights @ (np.exp(-0.5 * standard**2) / spreads)) / math.sqrt(2.0 * math.pi)
-            following = at + excess / density if density > 0 else math.inf
-            following = following if low < following < high else 0.5 * (low + high)
-            if abs(following - at) < PRECISION:
-                break
-            at = following
-        return Seconds(math.exp(following))
-
-    def _posterior(self, stage: Stage) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return means and spreads of logarithms and the weight of each pair that matters, all of one shape."""
+    def _posterior(self, stage: Stage) -> Posterior:
         prior = self.priors[stage]
         centre, width = math.log(prior.median_s), math.log(prior.factor)
         observed = [entry for entry in (_lasted(start, stage) for start in self.starts.values()) if entry is not None]
@@ -177,6 +164,28 @@ class StartupModel:
             msg = f"not the state of a start-up model: {error!r}; delete it, and history rebuilds it"
             raise InputError(msg) from error
         return cls(MappingProxyType(starts), MappingProxyType(priors))
+
+
+def _time_at(posterior: Posterior, probability: float, lasted: float) -> Seconds:
+    """Return the quantile of a stage's time, given that it has already lasted so long."""
+    means, spreads, weights = posterior
+    begun = math.log(max(SHORTEST, lasted))
+    beyond = float(weights @ ndtr((means - begun) / spreads)) if lasted > SHORTEST else 1.0
+    wanted = (1.0 - probability) * beyond
+    low = begun if lasted > SHORTEST else float(means.min()) - 8.0
+    high = float(means.max()) + 8.0
+    at = min(max(low, float(weights @ means)), high)
+    for _ in range(60):  # Newton's steps, halving the bracket where one leaves it; five or six are the rule
+        standard = (means - at) / spreads
+        excess = float(weights @ ndtr(standard)) - wanted
+        low, high = (at, high) if excess > 0 else (low, at)
+        density = float(weights @ (np.exp(-0.5 * standard**2) / spreads)) / math.sqrt(2.0 * math.pi)
+        following = at + excess / density if density > 0 else math.inf
+        following = following if low < following < high else 0.5 * (low + high)
+        if abs(following - at) < PRECISION:
+            break
+        at = following
+    return Seconds(math.exp(following))
 
 
 def _lasted(start: Start, stage: Stage) -> tuple[float, bool] | None:
