@@ -20,6 +20,7 @@ EPILOG = "Example: autoscaler explain --log decisions.jsonl --at 2026-11-22T18:0
 
 Data: TypeAlias = Mapping[str, Any]
 MISSING = "?"
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 def explain(
@@ -144,8 +145,12 @@ def _entry(where: str, line: str) -> Data:
 
 
 def time(at: float) -> str:
-    """Return a moment as people read it."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Return a moment as people read it.
+
+    Raises:
+        ArithmeticError: it is outside of the calendar (what ``fromtimestamp`` raises is the operating system's choice).
+    """
+    return (EPOCH + dt.timedelta(seconds=at)).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def page(one: Data) -> Iterator[str]:

@@ -91,6 +91,16 @@ def test_what_is_no_log_is_told(tmp_path: Path, text: str, capsys: pytest.Captur
     assert f"{path}:1: no record" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("at", ["92233722147483648", "1e300", "NaN", "-1e15"])
+def test_a_time_outside_of_the_calendar_is_told_as_damage(
+    tmp_path: Path, at: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"kind":"tick","at":{at},"plan":{{}},"failures":[]}}\n')
+    assert run("explain", "--log", str(path)) == 1
+    assert "the record is damaged" in capsys.readouterr().err
+
+
 def test_verification_by_command_line(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, log, "--verify")
     assert found["whole"]
