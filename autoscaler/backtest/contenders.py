@@ -100,7 +100,6 @@ def _steps(up_window: float, down_window: float, *limit: tuple[StepKind, int, fl
 WVA_SAMPLE = _steps(0.0, 0.0, (StepKind.PODS, 10, 15.0))
 WVA_BENCHMARK = _steps(0.0, 240.0, (StepKind.PODS, 10, 150.0))
 CONCURRENCY = Knob("concurrency target, times 2 prompts and 32 answers", 1.0, 0.1, 4.0)
-MINUTE = Scraping(window=Seconds(60.0))
 
 
 def _concurrency_hpa(scene: Scene, _: float, knob: float) -> Decides:
@@ -169,7 +168,6 @@ CONTENDERS: Mapping[str, Contender] = {
             "llm-d SLO-aware guide, for two roles: p90 TTFT for prefill, p90 ITL for decode",
             Knob("upper band, share of the SLO", 0.55, 0.1, 1.2),
             lambda scene, _, knob: driven.SloAwarePlayer(scene.policy, knob),
-            scraping=MINUTE,
         ),
         Contender(
             "knative",

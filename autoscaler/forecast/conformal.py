@@ -55,6 +55,7 @@ class Calibration:
     recent: deque[float] = field(default_factory=deque)
     ranked: list[float] = field(default_factory=list)
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
+    since_event: int = WINDOW  # errors since one beyond every bound was counted
     mixed: tuple[tuple[float, ...], float, tuple[float, ...]] | None = field(default=None, metadata=TRANSIENT)
 
     def __len__(self) -> int:
@@ -76,17 +77,26 @@ class Calibration:
         self.calm += max(1.0 - CALM, 1.0 / self.errors) * (error - self.calm)
         self.swift += max(1.0 - SWIFT, 1.0 / self.errors) * (error - self.swift)
 
-    def add(self, error: float, unit: float, offsets: Sequence[float], prior: float) -> None:
+    def add(self, error: float, unit: float, offsets: Sequence[float], prior: float, span: int) -> None:
         """Take in an error, and whether it lay above each of the offsets that were issued for it.
+
+        Windows overlap: a jump that no bound held is in all that span it, and yet happened once. So of errors beyond
+        every bound that lie within a window of each other the first one counts.
 
         Args:
             error: (came - forecast) / level.
             unit: the spread when the forecast was made; error / unit is the score.
             offsets: in scores, one per probability.
             prior: how large errors were expected to be when the forecast was made, own ones left aside; > 0.
+            span: minutes of the window that the forecast was made for.
         """
         self._remember(abs(error), prior)
         score, self.mixed = error / unit, None
+        self.since_event += 1
+        if score > offsets[-1]:
+            if self.since_event < span:
+                return
+            self.since_event = 0
         self.recent.append(score)
         bisect.insort(self.ranked, score)
         if len(self.recent) > WINDOW:

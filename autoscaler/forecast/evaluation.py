@@ -134,7 +134,7 @@ def _bounded(
             while waiting and waiting[0][0] + horizon <= origin:
                 made, point, spread, offsets = waiting.popleft()
                 if not np.isnan(values[made + horizon]):
-                    calibration.add(float(values[made + horizon] - point) / usual[made], spread, offsets, 0.2)
+                    calibration.add(float(values[made + horizon] - point) / usual[made], spread, offsets, 0.2, 1)
             point = float(expected[row, column])
             if np.isnan(point):
                 continue

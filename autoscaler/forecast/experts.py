@@ -11,15 +11,12 @@ from autoscaler.forecast.learned import Kind, Learned
 from autoscaler.forecast.memory import NODES, SPANS, Memory
 from autoscaler.forecast.mixture import Mixture
 from autoscaler.forecast.naive import Ewma, LastValue, RollingQuantile, Trend
+from autoscaler.forecast.records import RUNAWAY
 from autoscaler.forecast.seasonal import DayProfile
 from autoscaler.performance.step import FloatArray
 
 AnyExpert: TypeAlias = LastValue | Ewma | RollingQuantile | Trend | Autoregression | DayProfile | Learned
 """What a council may consist of; the union tells how its state is read back."""
-
-
-RUNAWAY = 3.0
-"""No forecast exceeds so many times the highest minute of the last hour; only announced events may."""
 
 
 def all_experts() -> list[AnyExpert]:

@@ -20,6 +20,10 @@ IntArray: TypeAlias = NDArray[np.int64]
 LONGEST_SAMPLE = Seconds(90.0)
 """A sample speaks for at most so much time before it; what lies further back was not seen."""
 
+HOUR = 60
+RECENT = 10
+"""Minutes of which it is told how many were records."""
+
 DAYS_KEPT = 14
 MINUTES_PER_DAY = 1440
 
@@ -39,6 +43,7 @@ class Minutes:
     area: float = 0.0  # rate x seconds seen in it
     seen_s: float = 0.0
     peaks: dict[int, float] = field(default_factory=dict, compare=False, metadata=TRANSIENT)  # highest of the newest n
+    broken: int | None = field(default=None, compare=False, metadata=TRANSIENT)  # records of late; None: to be counted
 
     @property
     def end(self) -> int:
@@ -65,6 +70,18 @@ class Minutes:
             self.peaks[minutes] = float(self.whole[-minutes:].max(initial=0.0))
         return self.peaks[minutes]
 
+    def records(self) -> int:
+        """Return how many of the newest ``RECENT`` minutes were higher than each of the hour before them."""
+        if self.broken is None:
+            past = self.whole[-(RECENT + HOUR) :]
+            newest = range(max(1, len(past) - RECENT), len(past))
+            self.broken = sum(bool(past[i] > past[max(0, i - HOUR) : i].max()) for i in newest)
+        return self.broken
+
+    def _changed(self) -> None:
+        self.peaks.clear()
+        self.broken = None
+
     def add(self, since: Instant, until: Instant, rate: float) -> int:
         """Spread a rate over the time it was measured in; return how many minutes this completed."""
         start = max(since, until - LONGEST_SAMPLE)
@@ -86,7 +103,7 @@ class Minutes:
         """Turn minutes ``start`` to ``end`` (excluded) into a gap: what was measured there was no load."""
         low, high = max(0, start - self.first), max(0, end - self.first)
         self.seen[low:high] = math.nan
-        self.peaks.clear()
+        self._changed()
         if low > 0:
             self.bridged[low:high] = self.bridged[low - 1]
 
@@ -99,7 +116,7 @@ class Minutes:
             size = min(2 * self.count, KEPT)
             self.seen, self.bridged = np.resize(self.seen, size), np.resize(self.bridged, size)
         before = self.bridged[self.count - 1] if self.count else 0.0
-        self.peaks.clear()
+        self._changed()
         self.seen[self.count] = value
         self.bridged[self.count] = before if math.isnan(value) else value
         self.count, self.filling, self.area, self.seen_s = self.count + 1, self.filling + 1, 0.0, 0.0

@@ -284,7 +284,10 @@ class LoadForecaster:
         others = [other.series[signal] for key, other in self.profiles.items() if key != name]
         age = 0.0 if series.last is None else max(0.0, at - series.last)
         path = series.path(events)
-        return {h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold)) for h in horizons}
+        lift = series.lift(events) if events else 1.0
+        return {
+            h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold), lift=lift) for h in horizons
+        }
 
 
 def _watching(profile: ProfileForecaster, calendar: Calendar | None) -> ProfileForecaster:

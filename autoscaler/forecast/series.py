@@ -11,11 +11,13 @@ import numpy as np
 
 from autoscaler.domain.demand import Quantiles, RateForecast
 from autoscaler.domain.units import Instant, Seconds
+from autoscaler.forecast import records
 from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
-from autoscaler.forecast.experts import RUNAWAY, AnyExpert, Council
+from autoscaler.forecast.experts import AnyExpert, Council
 from autoscaler.forecast.learned import Model, TrainingJob, training_job
 from autoscaler.forecast.memory import OFFSETS, Memory, along
+from autoscaler.forecast.minutes import HOUR
 from autoscaler.forecast.onoff import OnOff
 from autoscaler.performance.step import FloatArray
 
@@ -34,13 +36,6 @@ MEAN_ERROR = 0.8
 
 UPPER = 0.9
 """From this probability on, a quantile is a bound to plan with."""
-
-EVENT_MARGIN = 1.5
-"""No bound exceeds so many times the highest expected level, where an announced event carries it beyond the cap."""
-
-FALLEN, COMEBACK = 0.5, 2.0
-"""After a level shift to less than so much of the hour's highest, bounds stay below so many times that highest: errors
-are shares of the level, and little of it is left."""
 
 ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
@@ -92,7 +87,9 @@ class Ledger:
             (self.mean, waited.mean, float(came[horizon:].mean())),
             (self.maximum, waited.maximum, float(came.max())),
         ):
-            calibration.add((truth - issued.expected) / issued.level, issued.spread, issued.offsets, issued.prior)
+            calibration.add(
+                (truth - issued.expected) / issued.level, issued.spread, issued.offsets, issued.prior, horizon + hold
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +223,17 @@ class SeriesForecaster:
         path = self.council.path(self.memory)
         if not events:
             return path
-        here = factor_at(events, self.memory.last)
-        return path * [factor_at(events, Instant(self.memory.last + float(offset))) / here for offset in OFFSETS]
+        return path * self._factors(self.memory.last, events)
+
+    @staticmethod
+    def _factors(now: Instant, events: Sequence[LoadEvent]) -> FloatArray:
+        """Return what events make of the load at each of ``NODES``, times what they make of it now."""
+        here = factor_at(events, now)
+        return np.array([factor_at(events, Instant(now + float(offset))) / here for offset in OFFSETS])
+
+    def lift(self, events: Sequence[LoadEvent]) -> float:
+        """Return how many times the present load events announce at most; 1 without any."""
+        return 1.0 if self.memory.last is None else max(1.0, float(self._factors(self.memory.last, events).max()))
 
     def pass_over(self, at: Instant) -> None:
         """Note that nothing is known up to ``at``: minutes close as gaps, uncertainty grows with the next sample."""
@@ -238,17 +244,16 @@ class SeriesForecaster:
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
         issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
-        return issued.expected, self._bounded(issued, float(horizon), self._cap(path))
+        return issued.expected, self._bounded(issued, float(horizon))
 
-    def _cap(self, path: FloatArray) -> float:
-        """Return what no bound exceeds: an announced event may pass what the last hour allows."""
-        now, peak = self.memory.bank.level, self.memory.highest(60)
+    def _caps(self, ahead: float, lift: float) -> Sequence[float]:
+        """Return what no bound exceeds, by probability: announced events ``lift`` what the last hour allows."""
         if self.states.applies:
-            return max(now, self.states.highest)
-        fell = self.memory.bank.unsettled and now < FALLEN * peak
-        return max((COMEBACK if fell else RUNAWAY) * peak, EVENT_MARGIN * float(path.max()))
+            return [max(self.memory.bank.level, self.states.highest)] * len(PROBABILITIES)
+        peak, passed = self.memory.highest(HOUR), records.chance(self.memory.minutes, ahead)
+        return [lift * peak * records.factor(passed, q) for q in PROBABILITIES]
 
-    def _bounded(self, issued: Issued, ahead: float, cap: float, *, highest: bool = False) -> tuple[float, ...]:
+    def _bounded(self, issued: Issued, ahead: float, lift: float = 1.0, *, highest: bool = False) -> tuple[float, ...]:
         """Return the quantiles of a forecast that reaches ``ahead`` minutes, capped, upper ones not below the load now.
 
         ``highest``: it is of the highest load until then, none of whose quantiles lies below the load now.
@@ -260,10 +265,18 @@ class SeriesForecaster:
                 max(min(level, states.threshold), states.bound(q, ahead, now, highest=highest))
                 for q, level in zip(PROBABILITIES, levels, strict=True)
             )
-        return _clipped(levels, [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES], cap)
+        floors = [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES]
+        return _clipped(levels, floors, self._caps(ahead, lift))
 
     def forecast(
-        self, path: FloatArray, horizon: Seconds, hold: Seconds, *, age: float = 0.0, borrowed: Borrowed | None = None
+        self,
+        path: FloatArray,
+        horizon: Seconds,
+        hold: Seconds,
+        *,
+        age: float = 0.0,
+        borrowed: Borrowed | None = None,
+        lift: float = 1.0,
     ) -> RateForecast:
         """Return quantiles of the mean over [now + horizon, + hold] and of the maximum minute until then.
 
@@ -276,16 +289,17 @@ class SeriesForecaster:
             hold: seconds that the window lasts, > 0.
             age: seconds since the newest sample.
             borrowed: other profiles' errors, for a series without enough of its own.
+            lift: what ``lift`` returned for this tick.
         """
         window = (on_grid(horizon), on_grid(hold))
         late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
         issued = self._issued(path, window, late, borrowed)
-        cap, ahead = self._cap(path), float(sum(window))
+        ahead = float(sum(window))
         return RateForecast(
             horizon=horizon,
             now=self.memory.bank.level,
-            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, cap)),
-            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, cap, highest=True)),
+            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, lift)),
+            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, lift, highest=True)),
         )
 
 
@@ -301,10 +315,10 @@ def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:
     return tuple(offset if q < UPPER else max(offset, floor) for q, offset in zip(PROBABILITIES, offsets, strict=True))
 
 
-def _clipped(levels: Sequence[float], floors: Sequence[float], cap: float) -> tuple[float, ...]:
+def _clipped(levels: Sequence[float], floors: Sequence[float], caps: Sequence[float]) -> tuple[float, ...]:
     """Return levels between floor and cap that never fall with the probability."""
     least, out = 0.0, []
-    for level, floor in zip(levels, floors, strict=True):
+    for level, floor, cap in zip(levels, floors, caps, strict=True):
         least = max(least, min(level, cap), floor)
         out.append(least)
     return tuple(out)

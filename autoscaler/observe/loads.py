@@ -211,12 +211,13 @@ class Loads:
     ) -> Latency | None:
         if histogram is None or summed is None or not histogram.total > 0.0:
             return None
+        mean = summed / histogram.total
         return Latency(
-            mean_s=summed / histogram.total + shift,
+            mean_s=mean + shift,
             p50_s=histogram.quantile(0.5) + shift,
             p90_s=histogram.quantile(0.9) + shift,
             p99_s=histogram.quantile(0.99) + shift,
-            within_slo=histogram.share_within(limit - shift),
+            within_slo=histogram.share_within(limit - shift, mean),
             count=histogram.total * self._windows.fast,
         )
 

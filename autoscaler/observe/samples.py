@@ -11,6 +11,7 @@ from autoscaler.domain.observation import Moments
 from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant
 from autoscaler.observe import catalogue
+from autoscaler.performance import buckets
 
 Key: TypeAlias = tuple[str, ...]
 
@@ -122,18 +123,13 @@ class Histogram:
             below += rate
         return 0.0
 
-    def share_within(self, limit: float) -> float:
-        """Return the share of observations up to ``limit``, interpolated in its bucket.
+    def share_within(self, limit: float, mean: float) -> float:
+        """Return the share of observations up to ``limit``; their ``mean`` tells where they lie in their buckets.
 
         What lies beyond the last finite bound counts as beyond the limit: the pessimistic reading.
         """
-        inside = 0.0
-        for low, high, rate in self.buckets():
-            if high <= limit:
-                inside += rate
-            elif low < limit and not math.isinf(high):
-                inside += rate * (limit - low) / (high - low)
-        return inside / self.total
+        rates = [upto - below for below, upto in itertools.pairwise((0.0, *self.cumulative))]
+        return buckets.share_within(self.bounds[:-1], rates, mean, limit)
 
     def guessed_at(self, limit: float) -> float:
         """Return the share of observations in the bucket that ``limit`` divides: of these one can only guess."""

@@ -4,7 +4,6 @@ Demand comes from the picker's counters (offered, not served), uncached tokens a
 is known that a scrape could not have told.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from autoscaler.domain.signal import Gap, GapReason, Missing, Signal, mapped
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError
+from autoscaler.performance.buckets import share_within
 from autoscaler.simulate.engine import Engine
 from autoscaler.simulate.environment import LATE, Environment
 from autoscaler.simulate.fleet import SimulatedPod
@@ -52,7 +52,7 @@ class Scraping:
     """How the tunnel's monitoring works."""
 
     interval: Seconds = Seconds(15.0)
-    window: Seconds = Seconds(120.0)  # over which rates are taken
+    window: Seconds = Seconds(60.0)  # over which rates are taken; four scrapes, as ``autoscaler run`` chooses it
     delay: Seconds = Seconds(0.0)  # from a scrape until it can be queried
     stale_after: Seconds = Seconds(60.0)
 
@@ -229,7 +229,7 @@ class Loads:
         if count <= 0:
             return Missing(GapReason.NOT_A_NUMBER, Instant(self._window[-1].at), "no observation in the window")
         p50, p90, p99 = (quantile(bounds, counts, q) for q in (0.5, 0.9, 0.99))
-        return Latency(total_s / count, p50, p90, p99, share_within(bounds, counts, limit_s), count)
+        return Latency(total_s / count, p50, p90, p99, share_within(bounds, counts, total_s / count, limit_s), count)
 
     def _uncached_share(self) -> Signal[float]:
         """Return the share of prompt tokens that engines had to compute: one figure for all profiles."""
@@ -325,17 +325,6 @@ def quantile(bounds: Sequence[float], counts: Sequence[float], q: float) -> floa
             return lower + (upper - lower) * (rank - below) / count
         below += count
     return bounds[-1]
-
-
-def share_within(bounds: Sequence[float], counts: Sequence[float], limit: float) -> float:
-    """Return the share of observations up to a limit, interpolated in its bucket."""
-    within = 0.0
-    for (lower, upper), count in zip(itertools.pairwise((0.0, *bounds)), counts, strict=False):
-        if upper <= limit:
-            within += count
-        elif lower < limit:
-            within += count * (limit - lower) / (upper - lower)
-    return min(1.0, within / sum(counts))
 
 
 def missing_load(profile: str, gap: Missing) -> ProfileLoad:

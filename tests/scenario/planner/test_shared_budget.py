@@ -61,12 +61,12 @@ class Cluster:
 def test_the_important_model_takes_over_what_the_other_leaves_and_the_budget_holds_at_every_tick() -> None:
     cluster = Cluster()
     for _ in range(40):
-        cluster.tick({"batch": 9.0, "chat": 0.5})
+        cluster.tick({"batch": 24.0, "chat": 0.5})
         assert cluster.used <= LIMIT
     before = dict(cluster.sizes["llm/chat"])
     plans = []
     for _ in range(40):
-        plans.append(cluster.tick({"batch": 9.0, "chat": 6.0}))
+        plans.append(cluster.tick({"batch": 24.0, "chat": 6.0}))
         assert cluster.used <= LIMIT
     after = cluster.sizes["llm/chat"]
     assert sum(after.values()) > sum(before.values())

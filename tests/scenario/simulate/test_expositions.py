@@ -74,7 +74,7 @@ def page(server: ExpositionServer, path: str) -> str:
 def scraped(server: ExpositionServer) -> tuple[ModelObservation, ModelObservation]:
     """Let ten minutes pass under scrapes; return what the real path observes, and what the cluster says itself."""
     world = server.cluster
-    source = MemorySource(["llm"], Windows(fast=Seconds(120.0), long=Seconds(120.0)))
+    source = MemorySource(["llm"], Windows(fast=Seconds(60.0), long=Seconds(60.0)))
     at = 0.0
     while at < SECONDS - SCRAPE_S:
         at += SCRAPE_S

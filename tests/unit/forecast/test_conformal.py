@@ -13,7 +13,7 @@ def calibrated(errors: list[float]) -> Calibration:
     calibration = Calibration()
     for error in errors:
         spread = calibration.spread(PRIOR)
-        calibration.add(error, spread, calibration.blended(NORMAL, 1.0), PRIOR)
+        calibration.add(error, spread, calibration.blended(NORMAL, 1.0), PRIOR, 1)
     return calibration
 
 
@@ -39,7 +39,7 @@ def test_coverage_holds_through_a_change_of_scale() -> None:
         spread, offsets = calibration.spread(PRIOR), calibration.blended(NORMAL, 1.0)
         error = float(draw.normal(0.0, 0.1 if minute < 1440 else 0.4))
         missed.append(error > offsets[PROBABILITIES.index(0.9)] * spread)
-        calibration.add(error, spread, offsets, PRIOR)
+        calibration.add(error, spread, offsets, PRIOR, 1)
     assert np.mean(missed[1440:]) == pytest.approx(0.1, abs=0.04)
 
 
@@ -72,3 +72,12 @@ def test_many_scores_of_one_size_outweigh_the_prior() -> None:
     assert list(offsets) == sorted(offsets)
     scores = np.array(calibration.recent)
     assert float((scores > offsets[1]).mean()) == pytest.approx(0.09, abs=0.02)
+
+
+def test_a_jump_in_windows_that_overlap_is_one_event() -> None:
+    """Four windows of four minutes see the same jump; the fifth is of another one."""
+    calibration = calibrated([0.1, -0.1] * 15)
+    before = len(calibration)
+    for count in (1, 1, 1, 1, 2):
+        calibration.add(9.0, calibration.spread(PRIOR), (0.0, 1.0, 2.0, 3.0, 4.0), PRIOR, 4)
+        assert len(calibration) == before + count
