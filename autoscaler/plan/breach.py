@@ -43,7 +43,8 @@ def answered(situation: Situation, proposals: Proposals) -> Proposals:
     for role in (role for role in Role if role.decodes):
         pool, pods = situation.policy.pool(role), situation.ready_pods(role)
         slow = sum(_too_slow(situation.observed.engines.get(pod), tightest.slo.itl) for pod in pods)
-        if not slow or _helped(situation, pool, amended):
+        leaves = not any(amended[variant.name].target for variant in pool)
+        if not slow or leaves or _helped(situation, pool, amended):
             continue
         more = min(slow, max(1, math.ceil(AT_MOST * len(pods))))
         evidence: Evidence = {

@@ -46,6 +46,9 @@ DECODE_STEPS = (*range(STEPS + 1), *range(STEPS + 4, 4 * STEPS + 1, 4))
 SLACK = 1e-6
 """Of a step: what sums of floats that should be equal differ by."""
 
+ROUGH = 1.25
+"""Times its cost that a way counts on which unified replicas are overloaded while they come or leave: a bad minute."""
+
 BATCHES: FloatArray = np.geomspace(0.05, 2048.0, 96)
 """Requests running on a replica for which its pace is looked up."""
 
@@ -94,20 +97,19 @@ class _Way:
     served: Mapping[Role, float]
     short: float  # share of the load that comes to a side beyond what its counts carry
     able: bool  # whether no side serves that cannot keep a limit which the other can
-    smooth: bool  # whether no unified replica gets more than it bears while others come or leave
     cost: float
 
     @property
-    def rank(self) -> tuple[float, bool, bool, float, float]:
+    def rank(self) -> tuple[float, bool, float, float]:
         """Return what decides between ways, smallest first; of equals the one with fewer unified replicas."""
-        return (round(self.short, 6), not self.able, not self.smooth, self.cost, self.served[Role.UNIFIED])
+        return (round(self.short, 6), not self.able, self.cost, self.served[Role.UNIFIED])
 
 
 def _alternatives(best: _Way, ways: Sequence[_Way]) -> Evidence:
     """Return what the cheapest way of each side alone costs, where there is one as good but for its cost."""
     found = {}
     for name, idle in (("unified_alone", Role.DECODE), ("disaggregated_alone", Role.UNIFIED)):
-        costs = [way.cost for way in ways if way.served[idle] <= 0.0 and way.rank[:3] <= best.rank[:3]]
+        costs = [way.cost for way in ways if way.served[idle] <= 0.0 and way.rank[:2] <= best.rank[:2]]
         if costs:
             found[name] = min(costs)
     return found
@@ -132,6 +134,9 @@ class _Sides:
         self._situation, self._able = situation, able(situation)
         self._options = cache(lambda role, step: sized(role, step / STEPS))
         self._paces = Paces(situation, {role: [o.variant for o in self._options(role, STEPS)] for role in Role})
+        startup = max(known.startup for known in situation.knowledge.values())
+        window = situation.policy.behavior.scale_down.stabilization_window
+        self._passes = min(1.0, max(window, startup) / allocation.REPAID_WITHIN)  # what lasts until damping lets it go
         self._size = cache(self._sized)
         self._carried = cache(self._carry)
 
@@ -154,8 +159,7 @@ class _Sides:
             served,
             short=lack[Role.UNIFIED] + max(lack[Role.PREFILL], lack[Role.DECODE]),
             able=all(self._able[role] for role, share in served.items() if share > 0.0),
-            smooth=self._smooth(unified, decode),
-            cost=sum(size.cost for size in sizes.values()),
+            cost=sum(size.cost for size in sizes.values()) * (1.0 if self._smooth(unified, decode) else ROUGH),
         )
 
     def _smooth(self, unified: _Size, decode: _Size) -> bool:
@@ -164,16 +168,20 @@ class _Sides:
         They come one by one to the decode replicas that serve, and leave as many at a time as may drain: the first and
         the last have few of their kind beside them.
         """
+        fewest = self._fewest(unified)
+        if fewest is None:
+            return True
+        growing = sum(fewest) > sum(self._ready(Role.UNIFIED))
+        _, most = self._paces.shares(fewest, self._ready(Role.DECODE) if growing else decode.there)
+        return most * STEPS <= self._carried(Role.UNIFIED, fewest) + SLACK
+
+    def _fewest(self, unified: _Size) -> tuple[int, ...] | None:
+        """Return how few unified replicas serve on the way from what is ready; None: no fewer than at its ends."""
         policy, ready = self._situation.policy, self._ready(Role.UNIFIED)
         drains = policy.scale_down.max_concurrent_drains if policy.scheduler.kind is not SchedulerKind.NONE else None
         fewest = tuple(_on_the_way(now, then, drains) for now, then in zip(ready, unified.serving, strict=True))
-        if not any(fewest) or fewest in {ready, unified.serving}:
-            return True
-        beside = self._ready(Role.DECODE) if sum(fewest) > sum(ready) else decode.there
-        if not any(beside):
-            return True
-        _, most = self._paces.shares(fewest, beside)
-        return most * STEPS <= self._carried(Role.UNIFIED, fewest) + SLACK
+        alone = sum(fewest) > sum(ready) and not any(self._ready(Role.DECODE))
+        return None if alone or not any(fewest) or fewest in {ready, unified.serving} else fewest
 
     def _sized(self, role: Role, step: int) -> _Size:
         options = self._options(role, step)
@@ -190,9 +198,7 @@ class _Sides:
 
     def _leaving(self, option: Option, count: int) -> float:
         """Return what replicas that leave cost until damping lets them go, spread like starts."""
-        window = self._situation.policy.behavior.scale_down.stabilization_window
-        more = max(0, option.requested - count) * max(window, option.startup) / allocation.REPAID_WITHIN
-        return option.variant.cost_per_replica_hour * more
+        return option.variant.cost_per_replica_hour * max(0, option.requested - count) * self._passes
 
     def _carry(self, role: Role, counts: tuple[int, ...]) -> int:
         """Return the most steps of the load that some replicas carry."""

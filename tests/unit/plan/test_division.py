@@ -7,6 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from autoscaler.domain.fleet import Pod, PodState, Workload
+from autoscaler.domain.observation import Latency
 from autoscaler.domain.plan import ModelPlan
 from autoscaler.domain.policy import Scheduler, SchedulerKind, SLOPolicy
 from autoscaler.domain.pool import Role
@@ -130,13 +131,32 @@ def test_the_pair_stays_until_unified_replicas_serve() -> None:
     assert unified >= 1
 
 
-def test_unified_replicas_that_would_leave_one_by_one_under_load_stay_if_more_decode_is_no_dearer() -> None:
+def test_a_way_counts_as_dearer_on_which_the_last_unified_replicas_carry_too_much() -> None:
     drained = replace(policy(price=2.0, most=4), scheduler=Scheduler(SchedulerKind.INFERENCE_POOL, "pool"))
-    slowly = replace(drained, scale_down=replace(drained.scale_down, max_concurrent_drains=1))
-    swiftly = replace(drained, scale_down=replace(drained.scale_down, max_concurrent_drains=4))
     there = {"prefill": 8, "decode": 4, "unified": 4}
-    plans = [facing(14.0, each, there, prompt=3000.0)[0] for each in (slowly, swiftly)]
-    assert plans[0].variants["unified"].uncapped > plans[1].variants["unified"].uncapped == 0
+    plans = [
+        facing(
+            14.0,
+            replace(drained, scale_down=replace(drained.scale_down, max_concurrent_drains=at_once)),
+            there,
+            prompt=3000.0,
+        )[0]
+        for at_once in (1, 4)
+    ]
+    assert all(plan.variants["unified"].uncapped == 0 for plan in plans)
+    slowly, swiftly = (divided(plan, Role.UNIFIED)["cost"] for plan in plans)
+    assert slowly == pytest.approx(division.ROUGH * swiftly)
+
+
+def test_broken_limits_of_replicas_that_leave_bring_no_more_of_them() -> None:
+    """More unified replicas would take more of the load from the pair that has come for it."""
+    chosen = policy(price=9.0)
+    _, situation = facing(60.0, chosen, {"unified": 4, "prefill": 3, "decode": 5})
+    late = replace(situation.observed.loads["rag"], itl=Latency(0.2, 0.2, 0.2, 0.2, 0.5, 500.0))
+    slow = {pod: replace(engine, itl_mean_s=0.2, running=30.0) for pod, engine in situation.observed.engines.items()}
+    broken = replace(situation.observed, loads={**situation.observed.loads, "rag": late}, engines=slow)
+    plan, _ = planner.plan(replace(situation, observed=broken, at=Instant(planning.NOW + 600)), {})
+    assert targets(plan)[2] == 0
 
 
 def test_without_load_who_is_there_stays_and_nobody_wakes_prefill() -> None:
