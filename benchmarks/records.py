@@ -25,6 +25,7 @@ TAILS = (3.0, 4.0, TAIL, 6.0, 8.0)
 AFTER = (10, 20, HOUR)
 AHEAD = 4
 LONGEST = 3 * 1440  # minutes of a series
+FEWEST = 5  # records of a series that say something
 
 
 def coverage(values: FloatArray, after: int, tail: float) -> list[float] | None:
@@ -57,6 +58,17 @@ def table(series: Sequence[Series]) -> str:
     return "\n".join(lines)
 
 
+def passed_soon(values: FloatArray) -> float | None:
+    """Return how often a minute that is a record is passed within the next ones; None: too few of them."""
+    seen = values[~np.isnan(values)][:LONGEST]
+    found = [
+        bool(seen[n + 1 : n + 1 + AHEAD].max() > seen[n])
+        for n in range(20, len(seen) - AHEAD)
+        if seen[n] > seen[max(0, n - HOUR) : n].max()
+    ]
+    return float(np.mean(found)) if len(found) > FEWEST else None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     sys.stdout.write(table(series) + "\n")
+    passed = [share for each in series if (share := passed_soon(each.values)) is not None]
+    sys.stdout.write(f"a record is passed within {AHEAD} minutes with {np.mean(passed):.2f} ({len(passed)} series)\n")
     return 0
 
 

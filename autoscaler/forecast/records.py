@@ -16,14 +16,25 @@ TAIL = 5.0
 """Exponent of the tail beyond the highest level. With it bounds cover on average as often as they say from twenty
 minutes of history on (P99.5: 0.993); larger ones fall short after a cold start (``python -m benchmarks.records``)."""
 
+BEING_SET = 0.5
+"""Chance that a level above every minute of the hour goes on rising. A single minute that is a record is passed within
+four with 0.30 (``python -m benchmarks.records``); the present level is the mean of several samples, which says more."""
+
 RUNAWAY = 3.0
 """No forecast exceeds so many times the highest level of the last hour."""
 
 
-def chance(minutes: Minutes, ahead: float) -> float:
-    """Return how likely the highest level of the last hour is passed within ``ahead`` minutes."""
+def chance(minutes: Minutes, now: float, ahead: float) -> float:
+    """Return how likely the highest level of the last hour is passed within ``ahead`` minutes.
+
+    Args:
+        minutes: the past.
+        now: the present level; above every minute of the hour it is a record that is being set.
+        ahead: minutes, > 0.
+    """
     by_chance = ahead / (min(minutes.count, HOUR) + ahead)
-    return max(by_chance, minutes.records() / RECENT)
+    being_set = BEING_SET if now > minutes.highest(HOUR) else 0.0
+    return max(by_chance, being_set, minutes.records() / RECENT)
 
 
 def factor(passed: float, probability: float) -> float:

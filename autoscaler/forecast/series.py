@@ -250,7 +250,8 @@ class SeriesForecaster:
         """Return what no bound exceeds, by probability: announced events ``lift`` what the last hour allows."""
         if self.states.applies:
             return [max(self.memory.bank.level, self.states.highest)] * len(PROBABILITIES)
-        peak, passed = self.memory.highest(HOUR), records.chance(self.memory.minutes, ahead)
+        peak = self.memory.highest(HOUR)
+        passed = records.chance(self.memory.minutes, self.memory.bank.level, ahead)
         return [lift * peak * records.factor(passed, q) for q in PROBABILITIES]
 
     def _bounded(self, issued: Issued, ahead: float, lift: float = 1.0, *, highest: bool = False) -> tuple[float, ...]:

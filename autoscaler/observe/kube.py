@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
+from typing import TypeAlias
 
 from autoscaler.domain.fleet import Pod, Workload
 from autoscaler.domain.policy import SLOPolicy
@@ -20,6 +21,9 @@ from autoscaler.observe.pods import SeenPod
 from autoscaler.observe.scales import Scales
 from autoscaler.observe.targets import BUILT_IN, SeenTarget, Size
 from autoscaler.observe.watch import Copy, Freshness, Subject
+
+Others: TypeAlias = Mapping[tuple[str, ...] | None, tuple[Pod, ...]]
+"""The pods that are in a group and do not lead it, by group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class KubeFleet:
         order = sorted(self._followed)
         sized = dict(zip(order, await asyncio.gather(*(self._sized(target, now) for target in order)), strict=True))
         pods_of = {namespace: await self._attributed(namespace, sized) for namespace in self._pods}
-        return {policy.key: self._view(policy, sized, pods_of, now) for policy in self._policies}
+        others = {namespace: _others(copy.objects.values()) for namespace, copy in self._pods.items()}
+        return {policy.key: self._view(policy, sized, pods_of, others, now) for policy in self._policies}
 
     async def _sized(self, target: ScaleTarget, now: Instant) -> Signal[Sized]:
         copy = self._targets[_subject(target)]
@@ -156,10 +161,17 @@ class KubeFleet:
         policy: SLOPolicy,
         sized: Mapping[ScaleTarget, Signal[Sized]],
         pods_of: Mapping[str, Attribution],
+        others: Mapping[str, Others],
         now: Instant,
     ) -> FleetView:
         workloads = {
-            variant.name: self._workload(variant, sized[variant.target], pods_of[variant.target.namespace], now)
+            variant.name: self._workload(
+                variant,
+                sized[variant.target],
+                pods_of[variant.target.namespace],
+                others[variant.target.namespace],
+                now,
+            )
             for variant in policy.variants
         }
         # a pause counts however old the copy is that tells it
@@ -173,7 +185,7 @@ class KubeFleet:
         )
 
     def _workload(
-        self, variant: Variant, found: Signal[Sized], attribution: Attribution, now: Instant
+        self, variant: Variant, found: Signal[Sized], attribution: Attribution, others: Others, now: Instant
     ) -> Signal[Workload]:
         if isinstance(found, Missing):
             return found
@@ -181,7 +193,6 @@ class KubeFleet:
             return gap
         if pod := attribution.disputed.get(found.target.uid):
             return Missing(GapReason.INCONSISTENT, now, f"{variant.target} and another target both select pod {pod}")
-        others = _others(self._pods[variant.target.namespace].objects.values())
         return Workload(
             variant=variant.name,
             requested=found.size.requested,
@@ -194,8 +205,8 @@ class KubeFleet:
         )
 
 
-def _others(seen: Collection[SeenPod]) -> Mapping[tuple[str, ...] | None, tuple[Pod, ...]]:
-    """Return the pods that are in a group and do not lead it, by group."""
+def _others(seen: Collection[SeenPod]) -> Others:
+    """Return the others of a namespace; looked through once, not once per variant."""
     found: dict[tuple[str, ...] | None, tuple[Pod, ...]] = {}
     for pod in seen:
         if not pod.counts and pod.group is not None:

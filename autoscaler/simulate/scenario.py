@@ -237,7 +237,7 @@ class ClusterPart(Part):
     hold_limit: Duration | None = None
     scrape_interval: Span = 15.0
     scrape_delay: Duration = 0.0
-    window: Span = 120.0
+    window: Span = 60.0
     stale_after: Duration = 60.0
 
 

@@ -19,7 +19,6 @@ def of(values: FloatArray) -> Minutes:
 @pytest.mark.parametrize(
     ("values", "chance"),
     [
-        pytest.param(np.zeros(0), 1.0, id="nothing was seen yet"),
         pytest.param(np.full(16, 5.0), 0.2, id="steady for a while"),
         pytest.param(np.full(200, 5.0), 4.0 / 64.0, id="steady for hours: an hour is believed"),
         pytest.param(np.arange(1.0, 201.0), 1.0, id="a ramp: every minute is a record"),
@@ -28,7 +27,13 @@ def of(values: FloatArray) -> Minutes:
     ],
 )
 def test_the_chance_of_a_record(values: FloatArray, chance: float) -> None:
-    assert records.chance(of(values), 4.0) == pytest.approx(chance)
+    assert records.chance(of(values), 1.0, 4.0) == pytest.approx(chance)
+
+
+def test_a_level_above_all_minutes_is_a_record_being_set() -> None:
+    steady = of(np.full(200, 5.0))
+    assert records.chance(steady, 5.1, 4.0) == records.BEING_SET
+    assert records.chance(steady, 5.0, 4.0) < 0.1
 
 
 def test_a_wave_that_comes_back_breaks_no_record() -> None:
