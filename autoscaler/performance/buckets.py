@@ -48,7 +48,7 @@ def share_within(bounds: Sequence[float], counts: Sequence[float], mean: float, 
     beyond = max(
         _log_normal(tuple(bounds), shares, mean, (place, limit)), _power(low, bounds[place], limit, shares[place:])
     )
-    return 1.0 - max(beyond, math.fsum(shares[place + 1 :]))
+    return min(1.0, max(0.0, 1.0 - max(beyond, math.fsum(shares[place + 1 :]))))
 
 
 def _power(low: float, high: float, limit: float, shares: Sequence[float]) -> float:
