@@ -1,6 +1,7 @@
 """The planner against its targets: in our own tunnel, on the independent referee, and without each of its parts.
 
-    make bench-planner                      # the choosing half of the development loads, three seeds: about two hours
+    make bench-planner                      # the choosing half of the development loads, three seeds: over an hour
+    make bench-planner ARGS="--against static,hpa"  # the same beside some of the peers only
     make bench-planner ARGS=--quick         # three loads, one start-up time and seed: some minutes
     python -m benchmarks.planner --only rag-burst --startup 180 --no-referee
 
@@ -22,6 +23,7 @@ from autoscaler.backtest.contenders import ABLATED, CONTENDERS, OURS, contender
 from autoscaler.backtest.run import Flight, Flown, flown, over
 from autoscaler.backtest.scene import Scene, sized
 from autoscaler.cli.backtest import seconds
+from autoscaler.errors import InputError
 from benchmarks._rows import BUILD
 from benchmarks.board import flights, standings, tracks
 from benchmarks.board.flights import Cell, Effort, Found, Refereed
@@ -282,29 +284,35 @@ def planned(wanted: argparse.Namespace) -> Plan:
     """Return what the options ask for."""
     quick = wanted.quick
     there = not wanted.no_referee and not wanted.only and referee.PYTHON.exists()
-    peers = QUICK_PEERS if quick else PEERS
+    named = tuple(contender(name.strip()).name for name in wanted.against.split(",")) if wanted.against else PEERS
+    peers = QUICK_PEERS if quick else named
     startups = seconds(wanted.startup) if wanted.startup else (180.0,) if quick else (60.0, 180.0, 300.0)
     chosen = [track for track in tracks.development() if track.half is Half.CHOOSING and wanted.only in track.name]
     if quick and not wanted.only:
         chosen = [track for track in chosen if track.name in QUICK_TRACKS]
-    settings, seeds = (3, 1) if quick else (4, 3)
+    settings, seeds = 3, 1 if quick else 3
     games = (QUICK_REFEREE[:1] if quick else REFEREE) if there else ()
     effort = Effort((OURS, ORACLE, *peers), peers, startups, seeds, settings, games)
     return Plan(tuple(chosen), effort, Effort(tuple(ABLATED), (), startups[-1:], seeds, 1), settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write rows and page; 1 if a target is missed."""
+    """Measure, print, write rows and page; 1 if a target is missed, 2 if the input cannot be used."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three loads, one start-up time, one seed")
     parser.add_argument("--only", default="", help="loads whose name holds this; the page is not written")
+    parser.add_argument("--against", default="", help="peers by comma (all; quick: three)")
     parser.add_argument("--startup", help="start-up times in seconds, by comma (60,180,300; quick: 180)")
     parser.add_argument("--no-referee", action="store_true", help="leave the referee out")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--keep", type=Path, default=BUILD / "scoreboard", help="folder of flights")
     wanted = parser.parse_args(words)
-    plan = planned(wanted)
+    try:
+        plan = planned(wanted)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
     cells = dict.fromkeys([*plan.effort.cells(plan.tracks), *_flights_only(plan)])
     results = flights.run(list(cells), wanted.keep, workers=wanted.workers, told=Progress())
     found = standings.boards(results)
