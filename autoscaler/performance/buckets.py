@@ -67,7 +67,7 @@ def _log_normal(bounds: tuple[float, ...], shares: tuple[float, ...], mean: floa
     beyond, evenly = math.fsum(shares[place + 1 :]), (high - limit) / (high - low)
     if not mean > 0.0:
         return beyond + shares[place] * evenly
-    edges = np.log(np.array([*bounds, limit]) / mean)
+    edges = np.log([*bounds, limit]) - math.log(mean)
     below = ndtr(edges[None, :] / SCATTERS[:, None] + SCATTERS[:, None] / 2.0)
     held = np.diff(below[:, :-1], axis=1, prepend=0.0, append=1.0)
     likelihood = INDEPENDENT * np.log(held + 1e-6) @ np.array(shares)
