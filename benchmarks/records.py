@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from autoscaler.backtest.forecasts import Series
 from autoscaler.errors import InputError
 from autoscaler.forecast.minutes import HOUR, RECENT
-from autoscaler.forecast.records import TAIL
+from autoscaler.forecast.records import TAIL, factor
 from autoscaler.performance.step import FloatArray
 from benchmarks import forecast_traces as traces
 
@@ -40,8 +40,9 @@ def coverage(values: FloatArray, after: int, tail: float) -> list[float] | None:
     )
     broken = sliding_window_view(records, RECENT).mean(axis=1)[after - RECENT :][: len(came)]
     passed = np.maximum(AHEAD / (after + AHEAD), broken)
-    factors = (np.maximum(1.0, (passed / (1.0 - q)) ** (1.0 / tail)) for q in PROBABILITIES)
-    return [float((came <= highest * factor + 1e-9).mean()) for factor in factors]
+    chances, places = np.unique(passed, return_inverse=True)
+    factors = ([factor(float(chance), q, tail) for chance in chances] for q in PROBABILITIES)
+    return [float((came <= highest * np.array(own)[places] + 1e-9).mean()) for own in factors]
 
 
 def table(series: Sequence[Series]) -> str:

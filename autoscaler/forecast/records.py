@@ -37,6 +37,6 @@ def chance(minutes: Minutes, now: float, ahead: float) -> float:
     return max(by_chance, being_set, minutes.records() / RECENT)
 
 
-def factor(passed: float, probability: float) -> float:
+def factor(passed: float, probability: float, tail: float = TAIL) -> float:
     """Return what times the hour's highest is a bound at ``probability``; ``passed``: that there is any beyond it."""
-    return min(RUNAWAY, max(1.0, math.pow(passed / (1.0 - probability), 1.0 / TAIL)))
+    return min(RUNAWAY, max(1.0, math.pow(passed / (1.0 - probability), 1.0 / tail)))
