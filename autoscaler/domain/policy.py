@@ -75,6 +75,13 @@ class RatioGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How far each role is spread over its variants: without any one of them the others do the rest of its load."""
+
+    max_share: float = 1.0  # of what a role's load requires, that may be left to one variant; 1: no rule
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """A recurring time span with a minimum of replicas, or with load expected to be ``load_factor`` times the usual."""
 
@@ -166,6 +173,7 @@ class SLOPolicy:
     mode: Mode = Mode.RECOMMEND
     budget: Budget = field(default_factory=Budget)
     ratio: RatioGuard = field(default_factory=RatioGuard)
+    spread: Spread = field(default_factory=Spread)
     behavior: Behavior = field(default_factory=Behavior)
     schedules: tuple[Schedule, ...] = ()
     calendar: Calendar | None = None  # None: days begin at midnight UTC, and all are alike

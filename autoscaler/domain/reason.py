@@ -43,6 +43,8 @@ class Code(StrEnum):
     SPARED = "SPARED"
     BREACHED = "BREACHED"
     DIVIDED = "DIVIDED"
+    SPREAD = "SPREAD"
+    CONCENTRATED = "CONCENTRATED"
 
 
 MESSAGES: Mapping[Code, str] = MappingProxyType(
@@ -77,6 +79,8 @@ MESSAGES: Mapping[Code, str] = MappingProxyType(
         Code.SPARED: "{losses} more in the role, so that as many may be lost",
         Code.BREACHED: "{profile} keeps {limit_s:g} s for {within:.1%} now: {slow} of {ready} replicas are slower",
         Code.DIVIDED: "unified and disaggregated replicas divide the load: {share:.0%} comes here",
+        Code.SPREAD: "{to}, not {from}: if any variant fails, {left:.0%} of the load is done; {more_per_hour:+.4g}/h",
+        Code.CONCENTRATED: "if this variant fails, {left:.0%} of the load is done, not {due:.0%}",
         Code.OVERLOADED: "even {to} replicas keep {limit_s:g} s for {attainment:.1%} of {profile}, not {goal:.1%}",
     }
 )

@@ -250,6 +250,30 @@ def ratio_bounds(document: Understood) -> Iterator[Problem]:
         )
 
 
+def spread_over_variants(document: Understood) -> Iterator[Problem]:
+    """Find roles that cannot be spread: of one variant, or whose largest leaves the others too little room.
+
+    How fast variants are is not known here: their replicas are taken as alike.
+    """
+    if document.spread is None or document.spread.max_share == 100 or not document.whole_variants:
+        return
+    place, most = ("spec", "spread", "maxShare"), document.spread.max_share
+    for role in Role:
+        room = {v.value.name: v.value.max_replicas for v in document.variants if v.role is role}
+        if len(room) == 1:
+            (name,) = room
+            yield warning(place, f"{role} is not spread: {name} is its only variant; add another, or leave spread out")
+        elif room:
+            largest = max(room, key=lambda name: room[name])
+            others, total = sum(room.values()) - room[largest], sum(room.values())
+            if 100 * others < (100 - most) * total:
+                yield warning(
+                    place,
+                    f"{most} cannot hold at full size: beside {largest} the variants of {role} may have {others} of"
+                    f" {total} replicas; raise their maxReplicas, or raise maxShare",
+                )
+
+
 def one_scheduler(document: Understood) -> Iterator[Problem]:
     """Find a scheduler that names no or several sources of membership."""
     if document.scheduler is None:
@@ -351,6 +375,7 @@ CHECKS: tuple[Check, ...] = (
     cost_limit,
     shared_budget,
     ratio_bounds,
+    spread_over_variants,
     one_scheduler,
     schedule_variants,
     schedule_times,

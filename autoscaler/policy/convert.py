@@ -26,6 +26,7 @@ def to_domain(document: schema.SLOPolicyDocument) -> domain.SLOPolicy:
         mode=spec.mode,
         budget=_budget(spec.budget),
         ratio=domain.RatioGuard(spec.ratio.min_prefill_per_decode, spec.ratio.max_prefill_per_decode),
+        spread=domain.Spread(spec.spread.max_share / 100),
         behavior=_behavior(spec.behavior),
         schedules=tuple(_schedule(schedule) for schedule in spec.schedules),
         calendar=_calendar(spec.calendar),

@@ -17,6 +17,7 @@ from autoscaler.policy.types import (
     Count,
     Duration,
     LabelName,
+    LargestShare,
     Name,
     ObjectName,
     PositiveCount,
@@ -157,6 +158,13 @@ class Ratio(Part):
     """Most prefill replicas per decode replica."""
 
 
+class Spread(Part):
+    """How far the load of each role is spread over its variants, so that no role depends on one of them alone."""
+
+    max_share: LargestShare = Field(100, examples=[70])
+    """Most of a role's load, in per cent, that is left to one variant: the others can do the rest. 100: no rule."""
+
+
 class ScalingPolicy(Part):
     """A limit on the change within a period, as in HorizontalPodAutoscaler v2."""
 
@@ -273,6 +281,8 @@ class Spec(Part):
     """Limits on accelerators and cost."""
     ratio: Ratio = Ratio()
     """Limits on the balance of prefill and decode."""
+    spread: Spread = Spread()
+    """Limit on what a role leaves to one of its variants."""
     behavior: Behavior = Behavior()
     """Damping of both directions."""
     schedules: tuple[Schedule, ...] = ()

@@ -44,6 +44,7 @@ class Understood:
     whole_variants: bool
     budget: schema.Budget | None
     ratio: schema.Ratio | None
+    spread: schema.Spread | None
     scheduler: schema.Scheduler | None
     scale_to_zero: schema.ScaleToZero | None
     schedules: tuple[Placed[schema.Schedule], ...]
@@ -67,6 +68,7 @@ def understand(raw: Mapping[str, Any]) -> Understood:
         whole_variants=whole_variants,
         budget=_part(schema.Budget, spec.get("budget", {})),
         ratio=_part(schema.Ratio, spec.get("ratio", {})),
+        spread=_part(schema.Spread, spec.get("spread", {})),
         scheduler=_part(schema.Scheduler, spec.get("scheduler", {"none": True})),
         scale_to_zero=_part(schema.ScaleToZero, spec.get("scaleToZero", {})),
         schedules=_list(schema.Schedule, spec.get("schedules"), ("spec", "schedules"))[0],

@@ -7,7 +7,17 @@ from typing import Any, TypeAlias
 import pytest
 import yaml
 
-from autoscaler.domain.policy import Behavior, Budget, Mode, ScalingRules, SchedulerKind, Select, StepKind, StepLimit
+from autoscaler.domain.policy import (
+    Behavior,
+    Budget,
+    Mode,
+    ScalingRules,
+    SchedulerKind,
+    Select,
+    Spread,
+    StepKind,
+    StepLimit,
+)
 from autoscaler.domain.pool import Role, ScaleTarget, Variant
 from autoscaler.domain.profile import Match, RequestProfile
 from autoscaler.domain.slo import SLO
@@ -69,6 +79,7 @@ def test_what_is_left_out_has_the_domain_defaults() -> None:
     (policy,) = load_policies([ROOT / "policies" / "chat.yaml"]).policies
     assert policy.behavior == Behavior()
     assert policy.budget == Budget()
+    assert policy.spread == Spread(1.0)
     assert policy.scheduler.kind is SchedulerKind.NONE
     assert (policy.scale_down.drain_timeout, policy.scale_to_zero.idle_after) == (Seconds(600.0), Seconds(1800.0))
     assert {variant.min_replicas for variant in policy.variants} == {1}
@@ -112,6 +123,19 @@ def _unused_limit(spec: dict[str, Any]) -> None:
     spec["budget"]["acceleratorLimits"] |= {"H200": 3, "TPU": 1}
 
 
+def _spread_over_one(spec: dict[str, Any]) -> None:
+    spec["spread"] = {"maxShare": 70}
+
+
+def _spread_without_room(spec: dict[str, Any]) -> None:
+    for role, (most, other) in {"prefill": (12, 5), "decode": (7, 3)}.items():
+        first = spec["pools"][role]["variants"][0] | {"maxReplicas": most}
+        target = first["scaleTargetRef"] | {"name": f"{role}-other"}
+        second = first | {"name": f"{role}-other", "scaleTargetRef": target, "maxReplicas": other}
+        spec["pools"][role]["variants"] = [first, second]
+    spec["spread"] = {"maxShare": 70}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -141,6 +165,30 @@ def _unused_limit(spec: dict[str, Any]) -> None:
                 ),
             ],
             id="limits of accelerators nobody uses",
+        ),
+        pytest.param(
+            _spread_over_one,
+            [
+                (
+                    "spec.spread.maxShare: prefill is not spread: prefill-h200 is its only variant; add another,"
+                    " or leave spread out"
+                ),
+                (
+                    "spec.spread.maxShare: decode is not spread: decode-h200 is its only variant; add another, or"
+                    " leave spread out"
+                ),
+            ],
+            id="one variant cannot be spread",
+        ),
+        pytest.param(
+            _spread_without_room,
+            [
+                (
+                    "spec.spread.maxShare: 70 cannot hold at full size: beside prefill-h200 the variants of prefill may"
+                    " have 5 of 17 replicas; raise their maxReplicas, or raise maxShare"
+                )
+            ],
+            id="no room beside the largest",
         ),
     ],
 )
@@ -228,6 +276,7 @@ def test_every_field_of_later_behaviour_is_read_once_its_refusal_is_lifted() -> 
     raw = mapping()
     raw["spec"] |= {
         "ratio": {"minPrefillPerDecode": 0.2, "maxPrefillPerDecode": 4},
+        "spread": {"maxShare": 100},
         "schedules": [{"name": "office", "cron": "0 8 * * 1-5", "duration": "10h", "minReplicas": {"decode-h200": 3}}],
         "scaleDown": {"drainTimeout": "5m", "maxConcurrentDrains": 4},
         "scaleToZero": {"enabled": True, "after": "1h30m"},
