@@ -6,7 +6,7 @@ from the past. What goes on being decided for is not disturbed.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -15,14 +15,15 @@ import structlog
 from autoscaler.cli import wiring
 from autoscaler.decider import Decider
 from autoscaler.domain.observation import Observation
-from autoscaler.domain.policy import Mode, SLOPolicy, Written
+from autoscaler.domain.policy import SLOPolicy, Written
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError, ObservationError
 from autoscaler.observe.kube import KubeFleet
 from autoscaler.observe.observer import ClusterObserver, PrometheusHistory
-from autoscaler.observe.policies import Policies, of_written
+from autoscaler.observe.policies import Policies
 from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.performance.prior import Prior
+from autoscaler.policy.office import Former, stand_in
 from autoscaler.settings import Loop
 
 log = structlog.get_logger("autoscaler")
@@ -148,10 +149,6 @@ class Roster:
         log.info("warmed", policies=[policy.key for policy in newcomers], observations=len(observations))
 
 
-STANDS_IN = "meanwhile its last version that could be used is decided for"
-STANDS_IN_CAREFULLY = f"{STANDS_IN}, in mode Recommend, as the newest does not say Auto"
-
-
 NOBODY = Roll()
 
 
@@ -176,41 +173,17 @@ def usable(current: Policies, before: Roll = NOBODY) -> Roll:
         policies.append(policy)
     written = {key: version for key, version in current.written.items() if key in priors}
     for key in tuple(refused):
-        stand_in = _stand_in(key, current, before, policies)
-        refused[key] = (*refused[key], *stand_in.told)
-        if stand_in.policy is not None:
-            policies.append(stand_in.policy)
-            priors[key] = wiring.priors_of(stand_in.policy)
-            written |= {} if stand_in.written is None else {key: stand_in.written}
+        former = _former(key, current, before)
+        found = stand_in(key, former, policies, wiring.priors_of, auto=key in current.auto)
+        refused[key] = (*refused[key], *found.told)
+        if found.policy is not None:
+            policies.append(found.policy)
+            priors[key] = wiring.priors_of(found.policy)
+            written |= {} if found.written is None else {key: found.written}
     return Roll(tuple(policies), MappingProxyType(priors), MappingProxyType(refused), MappingProxyType(written))
 
 
-@dataclass(frozen=True, slots=True)
-class _StandIn:
-    """The former version of a policy whose newest cannot be used; ``told``: what is to be said of it."""
-
-    policy: SLOPolicy | None = None
-    written: Written | None = None
-    told: tuple[str, ...] = ()
-
-
-def _stand_in(key: str, current: Policies, before: Roll, accepted: Sequence[SLOPolicy]) -> _StandIn:
-    """Return what this process decided for until now, else what the status says that another did.
-
-    Not where another policy has been given its workloads meanwhile; and it acts only where the newest version says so,
-    as far as it can be read: ``mode: Recommend`` beside a slip is obeyed.
-    """
+def _former(key: str, current: Policies, before: Roll) -> Former:
+    """Return what this process decided for until now, else what the status says that another did."""
     policy = next((policy for policy in before.policies if policy.key == key), None)
-    written = current.in_office.get(key) if policy is None else before.written.get(key)
-    if written is not None:  # also in place of what is remembered: that may have been kept from acting
-        try:
-            policy = of_written(key, written)
-            wiring.priors_of(policy)
-        except InputError as error:
-            return _StandIn(told=(str(error),))
-    taken = {variant.target for other in accepted for variant in other.variants}
-    if policy is None or taken & {variant.target for variant in policy.variants}:
-        return _StandIn()
-    if policy.mode is Mode.AUTO and key not in current.auto:
-        return _StandIn(replace(policy, mode=Mode.RECOMMEND), written, (STANDS_IN_CAREFULLY,))
-    return _StandIn(policy, written, (STANDS_IN,))
+    return Former(policy, current.in_office.get(key) if policy is None else before.written.get(key))

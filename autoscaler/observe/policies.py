@@ -18,9 +18,7 @@ from autoscaler.kube import Json, KubeSession
 from autoscaler.observe.targets import PAUSED, PAUSED_SCALE_DOWN
 from autoscaler.observe.watch import Copy, Freshness, Subject
 from autoscaler.policy import Origin, Severity, conflicts, parse_policy
-
-API_VERSION = "disagg-autoscaler.io/v1alpha1"
-KIND = "SLOPolicy"
+from autoscaler.policy.schema import API_VERSION, KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +160,6 @@ def seen(found: Json) -> Resource:
 def _says_auto(metadata: Json, spec: object) -> bool:
     paused = {PAUSED, PAUSED_SCALE_DOWN} & set(metadata.get("annotations") or ())
     return isinstance(spec, dict) and spec.get("mode") == Mode.AUTO.value and not paused
-
-
-def of_written(key: str, version: Written) -> SLOPolicy:
-    """Return the policy that a version kept in a status means.
-
-    Raises:
-        PolicyError: everything that is wrong with it.
-    """
-    namespace, _, name = key.partition("/")
-    try:
-        spec = json.loads(version.spec)
-    except (ValueError, RecursionError) as error:
-        raise PolicyError(["is not JSON; repair the spec itself"], "status.inOffice.spec") from error
-    metadata = {"name": name, "namespace": namespace}
-    loaded = parse_policy(
-        {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}, "status.inOffice"
-    )
-    (policy,) = loaded.policies
-    return policy
 
 
 def usable(resources: Iterable[Resource]) -> Policies:
