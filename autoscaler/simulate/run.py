@@ -46,18 +46,24 @@ def fly(
         progress: is told after every tick.
     """
     ticks = max(1, -(-int(horizon or world.trace.duration_s) // int(period)))
+    fleet = asyncio.run(_ticked(world, decider, period, ticks, progress))
+    return _landed(world, fleet, Seconds(ticks * period), grace)
+
+
+async def _ticked(
+    world: SimulatedCluster, decider: Decides, period: Seconds, ticks: int, progress: Progress | None
+) -> list[FleetSample]:
+    """Tick the Controller to the end; return the fleet as it was before every tick."""
     fleet: list[FleetSample] = []
     controller = Controller(clock=world, observer=world, decider=decider, actuator=world, publisher=world)
-    with asyncio.Runner() as runner:
-        for tick in range(1, ticks + 1):
-            world.env.run(tick * period)
-            fleet.extend(world.sample())
-            runner.run(controller.tick())
-            if world.pace is not None:
-                runner.run(asyncio.sleep(period / world.pace))
-            if progress is not None:
-                progress(world.env.now, ticks * period)
-    return _landed(world, fleet, Seconds(ticks * period), grace)
+    for tick in range(1, ticks + 1):
+        world.env.run(tick * period)
+        fleet.extend(world.sample())
+        await controller.tick()
+        await asyncio.sleep(0.0 if world.pace is None else period / world.pace)  # an interrupt ends the flight here
+        if progress is not None:
+            progress(world.env.now, ticks * period)
+    return fleet
 
 
 def stay(world: SimulatedCluster, *, horizon: Seconds | None = None, grace: Seconds = Seconds(1800.0)) -> Run:
