@@ -2,7 +2,8 @@
 
 A mix is enough when its replicas, each counted as its share of what the role would need of that variant alone, add up
 to one. With one variant this is exact; in a mix it takes capacity to be additive, which errs on the safe side (a larger
-pool shares its bursts better than its parts would). Where replicas may be lost, those that do most are left out.
+pool shares its bursts better than its parts would). Where replicas may be lost, those that do most are left out. Where
+a role is to be spread, the others do their part of its load without any one of the variants.
 
 First the mix to arrive at: the cheapest once all that is ordered serves. Until a slow variant has started, only what is
 there and what starts faster serves, so then what is missing before is added: a fast dear variant bridges the start of a
@@ -36,6 +37,7 @@ class Option:
     losses: int = (
         0  # replicas of the role that may be lost while the rest is still enough; the same for all its options
     )
+    spread: float = 0.0  # share of the role's load that the others are to do without this variant; the same for all
 
     @property
     def arrived(self) -> tuple[float, ...]:
@@ -74,7 +76,8 @@ def cheapest(options: Sequence[Option]) -> tuple[int, ...]:
     horizons = _horizons(options)
     if _covered(options, [option.variant.max_replicas for option in options], horizons[-1]) < ENOUGH:
         return _all_that_helps(options, horizons[-1])
-    feasible = (counts for counts in _mixes(options, horizons[-1]) if _covered(options, counts, horizons[-1]) >= ENOUGH)
+    due = due_of_others(options, horizons[-1])
+    feasible = (n for n in _mixes(options, horizons[-1], due) if _is_enough(options, n, horizons[-1], due))
     best = min(feasible, key=lambda counts: (_cost(options, counts), counts))
     for horizon in horizons[:-1]:
         best = _bridged(options, best, horizon)
@@ -85,6 +88,34 @@ def cheapest(options: Sequence[Option]) -> tuple[int, ...]:
         max(count, min(option.requested, wish)) if option.overdue else count
         for option, count, wish in zip(options, best, wishes, strict=True)
     )
+
+
+def due_of_others(options: Sequence[Option], horizon: Seconds) -> tuple[float, ...]:
+    """Return the share of the load that the others must do without each option: as spread asks, and as far as they can.
+
+    Empty: nothing is to be spread, as nothing is where one replica does it all.
+    """
+    if not any(option.spread for option in options) or any(_suffices(option, horizon) for option in options):
+        return ()
+    room = kept(options, [option.variant.max_replicas for option in options], horizon)
+    return tuple(min(option.spread, others) for option, others in zip(options, room, strict=True))
+
+
+def _suffices(option: Option, horizon: Seconds) -> bool:
+    """Tell whether one replica of a variant is enough."""
+    return option.share(1, horizon) >= ENOUGH and not (option.losses and option.alone)
+
+
+def kept(options: Sequence[Option], counts: Sequence[int], horizon: Seconds) -> tuple[float, ...]:
+    """Return the share of the role's load that the others do by a horizon, should all of an option fail."""
+    shares = [option.share(n, horizon) for option, n in zip(options, counts, strict=True)]
+    return tuple(sum(shares) - own for own in shares)
+
+
+def _is_enough(options: Sequence[Option], counts: Sequence[int], horizon: Seconds, due: Sequence[float]) -> bool:
+    if _covered(options, counts, horizon) < ENOUGH:
+        return False
+    return not due or all(d - left <= 1.0 - ENOUGH for d, left in zip(due, kept(options, counts, horizon), strict=True))
 
 
 def _bridged(options: Sequence[Option], counts: tuple[int, ...], horizon: Seconds) -> tuple[int, ...]:
@@ -123,11 +154,15 @@ def _all_that_helps(options: Sequence[Option], horizon: Seconds) -> tuple[int, .
     )
 
 
-def _mixes(options: Sequence[Option], horizon: Seconds) -> Iterator[tuple[int, ...]]:
+def _mixes(options: Sequence[Option], horizon: Seconds, due: Sequence[float]) -> Iterator[tuple[int, ...]]:
     """Yield the counts worth trying: every count of all variants but the last, which fills what is then missing."""
     *others, last = options
     for counts in _every(others):
-        fewest = _filling(last, 1.0 - _covered(others, counts, horizon), horizon)
+        missing = 1.0 - _covered(others, counts, horizon)
+        if due:  # also where one of the others fails
+            beside = zip(due, kept(others, counts, horizon), strict=False)
+            missing = max(missing, *(d - left for d, left in beside), 0.0)
+        fewest = _filling(last, missing, horizon)
         for spare in range(last.losses + 1):
             yield (*counts, min(fewest + spare, last.variant.max_replicas))
 

@@ -12,7 +12,7 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, breach, budgets, drain, guardrails, holds, needs, zero
+from autoscaler.plan import alarms, allocation, behavior, breach, budgets, drain, guardrails, holds, needs, spread, zero
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.budgets import Draft
@@ -49,7 +49,7 @@ def plans(situations: Sequence[Situation], memories: Sequence[Memories]) -> list
 def _settled(draft: Draft, wishes: Proposals, memories: Memories) -> tuple[ModelPlan, Memories]:
     """Return the plan of one policy from what its budget allows, and what to remember of its wishes."""
     situation = draft.situation
-    limited = alarms.raised(situation, draft.proposals)
+    limited = spread.watched(draft.pools, alarms.raised(situation, draft.proposals))
     variants = {name: holds.held(situation, name, proposal) for name, proposal in limited.items()}
     steps = _steps(situation, variants)
     variants = {name: proposal.because(*steps.reasons.get(name, ())) for name, proposal in variants.items()}
@@ -107,15 +107,16 @@ def _damped_all(draft: Draft, memories: Memories) -> Draft:
     return draft.proposing(guardrails.within_ratio(policy.variants, policy.ratio, damped))
 
 
-def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> dict[str, VariantPlan]:
+def _mix(options: Sequence[Option], needed: Mapping[str, Need]) -> Proposals:
     """Return the proposals of one role, as if it were alone."""
     counts = allocation.cheapest(options)
-    return {
+    proposals = {
         option.variant.name: _explained(
             option, _proposal(needed[option.variant.name], count, option.losses, alone=len(options) == 1)
         )
         for option, count in zip(options, counts, strict=True)
     }
+    return spread.explained(options, counts, proposals)
 
 
 def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
@@ -126,11 +127,19 @@ def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
 
 def _option(situation: Situation, variant: Variant, need: Need) -> Option:
     known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
-    losses = situation.policy.losses(variant.role)
+    option = Option(
+        variant,
+        need.wanted.replicas,
+        variant.min_replicas,
+        known.startup,
+        known.lead,
+        losses=situation.policy.losses(variant.role),
+        spread=1.0 - situation.policy.spread.max_share,
+    )
     if not isinstance(workload, Workload):
-        return Option(variant, need.wanted.replicas, variant.min_replicas, known.startup, known.lead, losses=losses)
+        return option
     coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
-    return Option(variant, need.wanted.replicas, workload.requested, known.startup, known.lead, coming, losses)
+    return replace(option, requested=workload.requested, arrivals=coming)
 
 
 def _proposal(need: Need, count: int, losses: int, *, alone: bool) -> VariantPlan:

@@ -1,12 +1,13 @@
 """Counts of all pools together under limits that they share: accelerators by type, cost per hour.
 
 A mixed-integer program (HiGHS). Where all cannot be served, the claims of larger importance are served first, each in
-step over its roles, because a request needs both; among equals the total share is largest. Then cost decides: running
-replicas, and starts spread over the time in which they must pay. So a limit on one accelerator moves load to another
-before it costs anybody a replica.
+step over its roles, because a request needs both; among equals the total share is largest. What is served is then
+spread over variants as far as policies ask and limits allow. Then cost decides: running replicas, and starts spread
+over the time in which they must pay. So a limit on one accelerator moves load to another before it costs anybody a
+replica.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from autoscaler.domain.policy import Budget
-from autoscaler.plan.allocation import REPAID_WITHIN, Option
+from autoscaler.plan.allocation import REPAID_WITHIN, Option, due_of_others
 
 FloatArray = NDArray[np.float64]
 
@@ -42,16 +43,27 @@ class Share:
 def shared(claims: Sequence[Claim], budget: Budget) -> tuple[Share, ...] | None:
     """Return what each claim gets; None where even the minimums pass a limit."""
     program = _Program.of(claims, budget)
-    floors = np.zeros(len(claims))
-    for importance in sorted({claim.importance for claim in claims}, reverse=True):
-        tier = np.array([claim.importance == importance for claim in claims])
-        best = program.solved(-tier.astype(np.float64), np.zeros(len(program.options)), floors)
+    nothing = np.zeros(2 * len(claims))
+    floors = nothing
+    for aim in _aims(claims):
+        best = program.solved(-aim, np.zeros(len(program.options)), floors)
         if best is None:
             return None
-        floors = np.where(tier, np.maximum(0.0, best[-len(claims) :] - SLACK), floors)
+        floors = np.where(aim, np.maximum(0.0, best[-len(nothing) :] - SLACK), floors)
     prices = np.array([option.variant.cost_per_replica_hour for option in program.options])
-    cheapest = program.solved(np.zeros(len(claims)), prices, floors)
+    cheapest = program.solved(nothing, prices, floors)
     return None if cheapest is None else _told(claims, cheapest)
+
+
+def _aims(claims: Sequence[Claim]) -> Iterator[FloatArray]:
+    """Yield what is made large, one after the other: shares served by importance, then how far they are spread."""
+    tiers = [
+        np.array([float(claim.importance == importance) for claim in claims])
+        for importance in sorted({claim.importance for claim in claims}, reverse=True)
+    ]
+    yield from (np.concatenate([tier, 0.0 * tier]) for tier in tiers)
+    if any(option.spread for claim in claims for pool in claim.pools for option in pool):
+        yield from (np.concatenate([0.0 * tier, tier]) for tier in tiers)
 
 
 def _told(claims: Sequence[Claim], solution: FloatArray) -> tuple[Share, ...]:
@@ -78,7 +90,7 @@ def spare(pool: Sequence[Option]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """Columns: replicas of each option, starts of each option, served share of each claim."""
+    """Columns: replicas and starts of each option; of each claim the share served, and how far spread holds, 0 to 1."""
 
     options: tuple[Option, ...]
     startups: FloatArray
@@ -88,7 +100,7 @@ class _Program:
     @classmethod
     def of(cls, claims: Sequence[Claim], budget: Budget) -> "_Program":
         options = tuple(option for claim in claims for pool in claim.pools for option in pool)
-        n, k = len(options), len(claims)
+        n, k = len(options), 2 * len(claims)
         most = [_most(option) for option in options]
         least = [min(option.variant.min_replicas, top) for option, top in zip(options, most, strict=True)]
         starts = sparse.hstack([-sparse.eye_array(n), sparse.eye_array(n), sparse.csr_array((n, k))], format="csr")
@@ -99,7 +111,7 @@ class _Program:
         return cls(options, startups, limits, bounds)
 
     def solved(self, shares: FloatArray, prices: FloatArray, floors: FloatArray) -> FloatArray | None:
-        """Return the columns of least cost with at least ``floors`` served."""
+        """Return the columns of least cost with at least ``floors`` of what claims are served and spread."""
         n = len(self.options)
         lower = np.concatenate([self.bounds.lb[: 2 * n], floors])
         whole = np.concatenate([np.ones(n), np.zeros(len(self.bounds.lb) - n)])
@@ -118,21 +130,28 @@ def _most(option: Option) -> float:
 
 
 def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
-    """Return one row per pool of which something is asked: its replicas do at least the claim's served share."""
-    cells: list[tuple[int, int, float]] = []
-    row = column = 0
+    """Return the rows of each pool of which something is asked.
+
+    Its replicas do at least the claim's served share; and without any one option, the others do what spread asks.
+    """
+    rows: list[dict[int, float]] = []
+    column = 0
     for index, claim in enumerate(claims):
+        served, spread = 2 * options + index, 2 * options + len(claims) + index
         for pool in claim.pools:
-            if all(option.alone for option in pool):
-                cells += [(row, column + place, 1.0 / option.alone) for place, option in enumerate(pool)]
-                cells.append((row, 2 * options + index, -1.0 - spare(pool)))
-                row += 1
+            if pool and all(option.alone for option in pool):
+                shares = {column + place: 1.0 / option.alone for place, option in enumerate(pool)}
+                rows.append({**shares, served: -1.0 - spare(pool)})
+                for place, due in enumerate(due_of_others(pool, max(option.lead for option in pool))):
+                    rows.append({**shares, column + place: 0.0, spread: -due})
             column += len(pool)
-    if not cells:
+    if not rows:
         return []
-    rows, columns, values = zip(*cells, strict=True)
-    shape = (row, 2 * options + len(claims))
-    return [LinearConstraint(sparse.csr_array((values, (rows, columns)), shape=shape), lb=-1e-9)]
+    matrix = sparse.lil_array((len(rows), 2 * options + 2 * len(claims)))
+    for number, row in enumerate(rows):
+        for place, value in row.items():
+            matrix[number, place] = value
+    return [LinearConstraint(matrix.tocsr(), lb=-1e-9)]
 
 
 def _budget(options: Sequence[Option], budget: Budget, others: int) -> list[LinearConstraint]:
