@@ -15,10 +15,10 @@ import numpy as np
 from autoscaler.forecast.memory import NODES, Memory
 from autoscaler.performance.step import FloatArray
 
-LAGS = np.array((1, 2, 4, 8))
+LAGS = (1, 2, 4, 8)
 """Minutes back."""
 
-LONGEST = int(LAGS[-1])
+LONGEST = LAGS[-1]
 FEATURES = len(LAGS) + 1
 KEPT = 0.5 ** (1.0 / 240.0)
 """By minute: what was learned counts half after four hours."""
@@ -86,14 +86,11 @@ class Autoregression:
 def _features(memory: Memory) -> FloatArray:
     """Return how the last minute's mean differs from those before and from the usual level, in shares of the latter."""
     level, usual = memory.latest, memory.share
-    past = memory.minutes.whole[-LONGEST - 1 :]
+    past = memory.minutes.whole[-LONGEST - 1 :].tolist()
     begun = 0.0 if memory.last is None else min(max(memory.last / 60.0 - memory.minutes.end, 0.0), 1.0)
     steady = int(memory.bank.settled_s // 60.0)  # minutes since the last level shift
-    before = len(past) - np.minimum(LAGS, steady)
-    changes = np.empty(FEATURES)
-    changes[-1] = level - usual
+    changes = [0.0] * len(LAGS)
     if steady > 0:
-        changes[:-1] = level - (1.0 - begun) * past[before - 1] - begun * past[np.minimum(before, len(past) - 1)]
-    else:
-        changes[:-1] = 0.0
-    return np.minimum(np.maximum(changes / usual, -LARGEST), LARGEST)
+        places = [len(past) - min(lag, steady) for lag in LAGS]
+        changes = [level - (1.0 - begun) * past[at - 1] - begun * past[min(at, len(past) - 1)] for at in places]
+    return np.array([min(max(change / usual, -LARGEST), LARGEST) for change in (*changes, level - usual)])

@@ -61,9 +61,11 @@ class Council:
 
     def said(self, memory: Memory) -> FloatArray:
         """Return what each expert expects at each node, shape (experts, nodes); NaN: no opinion yet."""
-        silent = np.full(len(NODES), np.nan)
-        count = memory.minutes.count
-        return np.array([e.predict(memory) if count >= e.needs else silent for e in self.experts])
+        said = np.full((len(self.experts), len(NODES)), np.nan)
+        for row, expert in zip(said, self.experts, strict=True):
+            if memory.minutes.count >= expert.needs:
+                row[:] = expert.predict(memory)  # one number: the same at every node
+        return said
 
     def path(self, memory: Memory) -> FloatArray:
         """Return the mixture's expectation at each node, shape (nodes,)."""

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from autoscaler.forecast.memory import NODES, SPANS, Memory
+from autoscaler.forecast.memory import SPANS, Memory
 from autoscaler.performance.step import FloatArray
 
 
@@ -20,9 +18,9 @@ class LastValue:
     def fit(self, memory: Memory) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> FloatArray:
-        """Return the mean of the last minute, at every node."""
-        return np.full(len(NODES), memory.latest)
+    def predict(self, memory: Memory) -> float:
+        """Return the mean of the last minute, for every node."""
+        return memory.latest
 
 
 @dataclass(slots=True)
@@ -42,9 +40,9 @@ class Ewma:
     def fit(self, memory: Memory) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> FloatArray:
-        """Return the average, at every node."""
-        return np.full(len(NODES), memory.levels[SPANS.index(self.span)])
+    def predict(self, memory: Memory) -> float:
+        """Return the average, for every node."""
+        return memory.levels[SPANS.index(self.span)]
 
 
 @dataclass(slots=True)
@@ -61,16 +59,17 @@ class RollingQuantile:
     def fit(self, memory: Memory) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> FloatArray:
-        """Return the quantile of the last minutes that are no gaps, at every node."""
+    def predict(self, memory: Memory) -> float:
+        """Return the quantile of the last minutes that are no gaps, for every node."""
         end = memory.minutes.end
-        seen = sorted(v for v in memory.minutes.between(end - self.minutes, end).tolist() if v >= 0.0)
+        newest: list[float] = memory.minutes.between(end - self.minutes, end).tolist()
+        seen = sorted(v for v in newest if v >= 0.0)
         if not seen:
-            return np.full(len(NODES), memory.latest)
+            return memory.latest
         rank = self.probability * (len(seen) - 1)
         low = int(rank)
         high = min(low + 1, len(seen) - 1)
-        return np.full(len(NODES), seen[low] + (seen[high] - seen[low]) * (rank - low))
+        return seen[low] + (seen[high] - seen[low]) * (rank - low)
 
 
 @dataclass(slots=True)

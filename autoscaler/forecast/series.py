@@ -1,5 +1,6 @@
 """One series: from samples at irregular ticks to quantiles of its mean and of its maximum over a window ahead."""
 
+import bisect
 import functools
 import math
 from collections import deque
@@ -44,7 +45,7 @@ ON_SHARE = 0.2
 def on_grid(horizon: Seconds) -> int:
     """Return the grid's minute that covers a horizon."""
     minutes = math.ceil(horizon / 60.0 - 1e-9)
-    return next((g for g in GRID if g >= minutes), GRID[-1])
+    return GRID[min(bisect.bisect_left(GRID, minutes), len(GRID) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Issued:
 
     def bounds(self) -> tuple[float, ...]:
         """Return the quantiles that this forecast stands for, before caps."""
-        return tuple(max(0.0, self.expected + offset * self.level * self.spread) for offset in self.offsets)
+        return tuple([max(0.0, self.expected + offset * self.level * self.spread) for offset in self.offsets])
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,8 @@ class SeriesForecaster:
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
         issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
-        return issued.expected, self._bounded(issued, float(horizon))
+        ahead = float(horizon)
+        return issued.expected, self._bounded(issued, ahead, self._caps(ahead, 1.0))
 
     def _caps(self, ahead: float, lift: float) -> Sequence[float]:
         """Return what no bound exceeds, by probability: announced events ``lift`` what the last hour allows."""
@@ -254,7 +256,9 @@ class SeriesForecaster:
         passed = records.chance(self.memory.minutes, self.memory.bank.level, ahead)
         return [lift * peak * records.factor(passed, q) for q in PROBABILITIES]
 
-    def _bounded(self, issued: Issued, ahead: float, lift: float = 1.0, *, highest: bool = False) -> tuple[float, ...]:
+    def _bounded(
+        self, issued: Issued, ahead: float, caps: Sequence[float], *, highest: bool = False
+    ) -> tuple[float, ...]:
         """Return the quantiles of a forecast that reaches ``ahead`` minutes, capped, upper ones not below the load now.
 
         ``highest``: it is of the highest load until then, none of whose quantiles lies below the load now.
@@ -267,7 +271,7 @@ class SeriesForecaster:
                 for q, level in zip(PROBABILITIES, levels, strict=True)
             )
         floors = [now if highest or q >= UPPER else 0.0 for q in PROBABILITIES]
-        return _clipped(levels, floors, self._caps(ahead, lift))
+        return _clipped(levels, floors, caps)
 
     def forecast(
         self,
@@ -296,11 +300,12 @@ class SeriesForecaster:
         late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
         issued = self._issued(path, window, late, borrowed)
         ahead = float(sum(window))
+        caps = self._caps(ahead, lift)
         return RateForecast(
             horizon=horizon,
             now=self.memory.bank.level,
-            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, lift)),
-            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, lift, highest=True)),
+            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, caps)),
+            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, caps, highest=True)),
         )
 
 
@@ -313,7 +318,9 @@ def _normal(span: float) -> Borrowed:
 
 def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:
     """Return offsets of which those of upper quantiles do not lie below ``floor``, the present level."""
-    return tuple(offset if q < UPPER else max(offset, floor) for q, offset in zip(PROBABILITIES, offsets, strict=True))
+    return tuple(
+        [offset if q < UPPER else max(offset, floor) for q, offset in zip(PROBABILITIES, offsets, strict=True)]
+    )
 
 
 def _clipped(levels: Sequence[float], floors: Sequence[float], caps: Sequence[float]) -> tuple[float, ...]:

@@ -41,9 +41,16 @@ class Need:
 
 def of_role(situation: Situation, role: Role, share: float = 1.0) -> Mapping[str, Need]:
     """Return the need of a role that serves a share of the load, by variant name; empty where no demand is known."""
-    known = classes(situation)
-    pool = situation.policy.pool(role) if known else ()
-    return {variant.name: _of_variant(situation, variant, known, share) for variant in pool}
+    known, demands = classes(situation), situation.demands
+    if not known:
+        return {}
+    margin = max(1.0, situation.margins.of(role))
+    pool = situation.policy.pool(role)
+    horizons = {situation.soon, *(situation.knowledge[variant.name].lead for variant in pool)}
+    coming = {h: traffic.levels(role, h, demands, margin) for h in horizons}  # variants often share a lead
+    soon = coming[situation.soon].at_least(traffic.present(role, situation.soon, demands)).part(share)
+    coming = {h: levels.part(share) for h, levels in coming.items()}
+    return {variant.name: _of_variant(situation, variant, known, soon, coming, share) for variant in pool}
 
 
 def classes(situation: Situation) -> list[TrafficClass]:
@@ -58,17 +65,20 @@ def reachable(situation: Situation, role: Role) -> FloatArray:
     return np.asarray(np.max([np.zeros(len(known)), *reach], axis=0))
 
 
-def _of_variant(situation: Situation, variant: Variant, classes: Sequence[TrafficClass], share: float) -> Need:
+def _of_variant(
+    situation: Situation,
+    variant: Variant,
+    classes: Sequence[TrafficClass],
+    soon: Levels,
+    coming: Mapping[Seconds, Levels],
+    share: float,
+) -> Need:
     known = situation.knowledge[variant.name]
-    served, due = stage(situation, variant, classes), goals(classes)
-    margin = situation.margins.of(variant.role)
-    now = traffic.present(variant.role, situation.soon, situation.demands)
-    soon = traffic.levels(variant.role, situation.soon, situation.demands, max(1.0, margin)).at_least(now).part(share)
-    later = traffic.levels(variant.role, known.lead, situation.demands, max(1.0, margin)).part(share)
+    served, due, later = stage(situation, variant, classes), goals(classes), coming[known.lead]
     queued = _backlog(situation, variant.role, served, classes, soon, known, share)
     prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]
     most = 2 * max(1, variant.max_replicas)
-    sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, margin))
+    sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
     decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
     clears = queued > 0 and sizes.replicas(CLEARING) > sizes.replicas(decisive)
     wanted = sizes.requirement(CLEARING if clears else decisive, variant.max_replicas)
@@ -112,11 +122,11 @@ def _backlog(
     if total <= 0:
         return 0.0
     pods = situation.ready_pods(role)
-    per_request = _tokens_per_request(role, classes, load)
     held = sum(
         signal.known(load.queued_requests, 0.0) for load in situation.observed.loads.values()
     )  # most pickers hold none
-    queued = (_waiting(situation.observed.engines, pods) + share * held) * per_request
+    waiting = _waiting(situation.observed.engines, pods) + share * held
+    queued = waiting * _tokens_per_request(role, classes, load) if waiting > 0 else 0.0
     if queued <= 0:
         return 0.0
     each_per_s = total / max(1e-9, float(stage.under(load[None, :]).busy_replicas[0]))
