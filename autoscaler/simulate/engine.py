@@ -21,9 +21,9 @@ length. A step that computes prompts takes a prefill pass plus what B sequences 
 
 import heapq
 import math
-from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -31,11 +31,11 @@ import numpy as np
 from autoscaler.domain.pool import Role
 from autoscaler.performance.step import ReplicaModel
 from autoscaler.simulate.environment import Environment
+from autoscaler.simulate.gaps import SlowSteps
 from autoscaler.simulate.prefix import PrefixCache
 from autoscaler.simulate.request import EngineMeters, Request
 
 NEVER = float("inf")
-SLOW_STEPS_KEPT = 8192  # longer than any request runs, unless nearly all of its steps are slow
 SAME_MOMENT = 1e-9  # seconds; sums of floats that should be equal differ by less
 
 
@@ -74,7 +74,7 @@ class Engine:
         "_ahead", "_base", "_batch", "_boundary", "_budget", "_c", "_chunks", "_context", "_corner", "_duration",
         "_env", "_floor", "_fresh", "_inbound", "_joining", "_joining_next", "_last_start", "_listener", "_memory",
         "_order", "_other", "_p0", "_p1", "_p2", "_planned", "_planned_work", "_posting_s", "_prefilling",
-        "_running", "_sequences", "_slow_s", "_slow_steps", "_slowed", "_stall", "_step", "_stepping", "_version",
+        "_running", "_sequences", "_slow", "_slowed", "_stall", "_step", "_stepping", "_version",
         "_waiting", "_wake_at", "cache", "meters", "model", "queued_tokens", "role", "segments", "transferring",
     )  # fmt: skip
 
@@ -123,8 +123,7 @@ class Engine:
         self._ahead = rules.schedule_ahead
         self._posting_s = rules.posting_share * model.handover.per_token_s  # per token of a pull
         self._stall = 0.0  # added to the next step
-        self._slow_steps: list[int] = []  # steps that computed prompts or were stalled, and how long they took
-        self._slow_s: list[float] = []
+        self._slow = SlowSteps()
         self._last_start = env.now  # when the step before the boundary began
         self._stepping = False  # steps are events of their own, because prompts are computed in them
         self._joining: deque[Request] = deque()  # their KV is here
@@ -242,9 +241,11 @@ class Engine:
                 self._jump(steps, first, half)
                 self._finish()
                 continue
-            steps = min(steps - 1, _whole_steps(now - self._boundary, first, half))
-            if steps > 0:
-                self._jump(steps, first, half)
+            seconds = now - self._boundary + SAME_MOMENT
+            if steps > 1 and seconds >= first:
+                steps = min(steps - 1, _whole_steps(seconds, first, half))
+                if steps:
+                    self._jump(steps, first, half)
             return
 
     def _jump(self, steps: int, first: float, half: float) -> None:
@@ -273,30 +274,9 @@ class Engine:
         took = self._step_s() + stall
         self._jump(1, took, 0.0)
         if stall:
-            self._note_slow(took)
+            self._slow.note(self._step, took)
         if self._running[0][0] <= self._step or self._joining:
             self._finish()
-
-    def _note_slow(self, took: float) -> None:
-        """Remember the step that has just ended: it may be among the longest gaps of the requests that run."""
-        steps = self._slow_steps
-        steps.append(self._step)
-        self._slow_s.append(took)
-        if len(steps) > SLOW_STEPS_KEPT:
-            del steps[: SLOW_STEPS_KEPT // 2], self._slow_s[: SLOW_STEPS_KEPT // 2]
-
-    def _long_gap(self, request: Request, last: int) -> float:
-        """Return the 99th percentile of the gaps between the tokens of a request that ends with step ``last``.
-
-        Exact where one in a hundred of its steps or more was slow; else the present step stands for all others.
-        """
-        gaps = request.answer - 1
-        rank = -(-gaps // 100)
-        first = bisect_right(self._slow_steps, last - gaps)
-        slow = self._slow_s[first : bisect_right(self._slow_steps, last)]
-        if len(slow) >= rank:
-            return max(slow) if rank == 1 else heapq.nlargest(rank, slow)[-1]
-        return self._step_s()
 
     def _first_tokens(self, time: float, took: float) -> None:
         fresh, meters = self._fresh, self.meters
@@ -316,7 +296,7 @@ class Engine:
         while running and running[0][0] <= step:
             last, _, request = pop(running)
             if request.answer > 1:
-                request.long_gap = self._long_gap(request, last)
+                request.long_gap = self._slow.long_gap(request.answer - 1, last, self._step_s())
             self._batch -= 1
             self._context -= request.computed + request.output
             self.meters.requests += 1
@@ -331,8 +311,8 @@ class Engine:
     def _to_boundary(self, now: float) -> None:
         """Advance to the first step boundary at or after ``now``: the step in flight is over there."""
         self.advance(now)
-        if self._batch == 0:
-            self._boundary = max(self._boundary, now)
+        if self._batch == 0 and self._boundary < now:
+            self._boundary = now
         while self._batch and self._boundary < now - SAME_MOMENT:
             self._one_step()
 
@@ -407,11 +387,10 @@ class Engine:
 
     def _preempt(self) -> None:
         """Put back the sequence that joined last; all it had is computed again."""
-        last = max(range(len(self._running)), key=lambda i: self._running[i][1])
-        finish_step, _, request = self._running[last]
-        self._running[last] = self._running[-1]
-        self._running.pop()
+        youngest = max(self._running, key=itemgetter(1))
+        self._running.remove(youngest)
         heapq.heapify(self._running)
+        finish_step, _, request = youngest
         if request in self._fresh:
             self._fresh.remove(request)
         left = finish_step - self._step
@@ -455,15 +434,17 @@ class Engine:
         if self._joining_next:
             self._admit(self._joining_next)
         if not self._planned and not (self._ahead and self._batch):
-            self._admit(self._joining)
+            if self._joining:
+                self._admit(self._joining)
             self._plan_chunks()
         while self._batch > 1 and self._memory - self.kv_tokens < self._batch:
             self._preempt()
         chunks, work = self._planned, self._planned_work
         self._planned = []
         if self._ahead:
-            self._joining_next += self._joining  # behind those that found no place
-            self._joining.clear()
+            if self._joining:
+                self._joining_next += self._joining  # behind those that found no place
+                self._joining.clear()
             if self._waiting or (self._prefilling and self._prefilling[-1].left):
                 self._plan_chunks()
         if not (chunks or self._planned or self._joining_next):
@@ -565,7 +546,7 @@ class Engine:
             meters.gaps += batch
             meters.gap_s += took * batch
             if self._slowed:
-                self._note_slow(took)
+                self._slow.note(self._step, took)
             if self._fresh:
                 self._first_tokens(time, took)
             self._finish()
@@ -610,10 +591,7 @@ class Engine:
 
 
 def _whole_steps(seconds: float, first: float, half: float) -> int:
-    """Return how many steps end within ``seconds``: the root k of ``k first + half k (k - 1) = seconds``."""
-    seconds += SAME_MOMENT
-    if seconds < first:
-        return 0
+    """Return how many steps end within ``seconds >= first``: the root k of ``k first + half k (k - 1) = seconds``."""
     if half * seconds < 1e-12 * first * first:
         return int(seconds / first)
     linear = first - half

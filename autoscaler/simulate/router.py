@@ -57,6 +57,7 @@ class Router:
         """Start without members."""
         self.members: dict[Role, list[Endpoint]] = {role: [] for role in Role}
         self._decoders: list[Endpoint] = []  # members that generate tokens, in order of admission
+        self._among = {role: self._decoders if role.decodes else self.members[role] for role in Role}
         self.scores = scores or Scores()
         self._turn = dict.fromkeys(Role, 0)
         pick: dict[Routing, Callable[[Role, Request], Endpoint]] = {
@@ -94,18 +95,15 @@ class Router:
             request.prefill_pod = decode
         return True
 
-    def _among(self, role: Role) -> list[Endpoint]:
-        return self._decoders if role.decodes else self.members[role]
-
     def _next(self, role: Role, _: Request) -> Endpoint:
-        members = self._among(role)
+        members = self._among[role]
         turn = self._turn[role] % len(members)
         self._turn[role] = turn + 1
         return members[turn]
 
     def _least_loaded(self, role: Role, _: Request) -> Endpoint:
         """Pick by prompt tokens that wait (prefill) or requests on the replica (others); ties in turn."""
-        members = self._among(role)
+        members = self._among[role]
         if len(members) == 1:
             return members[0]
         turn = self._turn[role] = (self._turn[role] + 1) % len(members)
@@ -122,7 +120,7 @@ class Router:
 
     def _best(self, role: Role, request: Request) -> Endpoint:
         """Pick the highest weighted sum of scores in 0..1; ties in turn."""
-        members, scores = self._among(role), self.scores
+        members, scores = self._among[role], self.scores
         if len(members) == 1:
             return members[0]
         turn = self._turn[role] = (self._turn[role] + 1) % len(members)

@@ -4,6 +4,7 @@ Demand comes from the picker's counters (offered, not served), uncached tokens a
 is known that a scrape could not have told.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ SERVING = (PodState.READY, PodState.DRAINING, PodState.TERMINATING)
 
 PEAK_WINDOW_S = 60.0  # queues are read by their maximum over so long, as the real path reads them
 
-EngineSample: TypeAlias = tuple[float, ...]
-"""Counters (COUNTERS), then gauges (GAUGES), as one scrape of an engine tells them."""
+Counters: TypeAlias = tuple[float, ...]
+(REQUESTS, PROMPT, COMPUTED, OUTPUT, GAPS, GAP_S, PREFILLS, PREFILL_S, QUEUE_S, TTFT_S, PREEMPTIONS) = range(11)
 
-COUNTERS = 11
-(REQUESTS, PROMPT, COMPUTED, OUTPUT, GAPS, GAP_S, PREFILLS, PREFILL_S, QUEUE_S, TTFT_S, PREEMPTIONS) = range(COUNTERS)
-(RUNNING, WAITING, DEFERRED, KV_USE) = range(COUNTERS, COUNTERS + 4)
+Gauges: TypeAlias = tuple[int, int, int, float]
+"""Requests running, waiting and deferred, and the share of KV memory in use."""
+
+EngineSample: TypeAlias = tuple[Counters, Gauges]
+"""What one scrape of an engine tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +165,19 @@ def sampled(engine: Engine) -> EngineSample:
     """Return what a scrape of an engine tells now."""
     m = engine.meters
     return (
-        m.requests, m.prompt_tokens, m.computed_tokens, m.output_tokens, m.gaps, m.gap_s, m.prefills, m.prefill_s,
-        m.queue_s, m.ttft_s, m.preemptions, engine.running, engine.waiting, engine.transferring, engine.kv_use_ratio,
+        (m.requests, m.prompt_tokens, m.computed_tokens, m.output_tokens, m.gaps, m.gap_s, m.prefills, m.prefill_s,
+         m.queue_s, m.ttft_s, m.preemptions),
+        (engine.running, engine.waiting, engine.transferring, engine.kv_use_ratio),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One engine's samples within a window, oldest first."""
+
+    times: Sequence[float]
+    gauges: Sequence[Gauges]
+    risen: Sequence[float]  # how much each counter rose from the first sample to the last
 
 
 class Loads:
@@ -178,6 +191,7 @@ class Loads:
             None if len(window) > 1 else Missing(GapReason.ABSENT, Instant(cluster.env.now), "fewer than two scrapes")
         )
         self._gap = gap or alone
+        self._series = {} if self._gap else self._by_pod()
 
     def by_profile(self) -> dict[str, ProfileLoad]:
         """Return the load of every profile of the policy."""
@@ -236,42 +250,33 @@ class Loads:
         if self._gap is not None:
             return self._gap
         prompts = computed = 0.0
-        for pod, samples in self._series().items():
+        for pod, series in self._series.items():
             if self._cluster.pods[pod].variant.role is not Role.DECODE:
-                change = risen(samples[0][1][:COUNTERS], samples[-1][1][:COUNTERS])
-                prompts += change[PROMPT]
-                computed += change[COMPUTED]
+                prompts += series.risen[PROMPT]
+                computed += series.risen[COMPUTED]
         if prompts <= 0:
             return Missing(GapReason.NOT_A_NUMBER, Instant(self._window[-1].at), "no prompt was finished in the window")
         return min(1.0, computed / prompts)
 
-    def _series(self) -> dict[str, list[tuple[float, EngineSample]]]:
-        """Return the samples of each pod that still exists, oldest first."""
-        series: dict[str, list[tuple[float, EngineSample]]] = {}
+    def _by_pod(self) -> dict[str, Series]:
+        """Return the samples of each pod that still exists."""
+        told: dict[str, list[tuple[float, EngineSample]]] = {}
         for scrape in self._window:
             for pod, sample in scrape.engines.items():
-                if pod in self._cluster.pods:
-                    series.setdefault(pod, []).append((scrape.at, sample))
-        return series
+                told.setdefault(pod, []).append((scrape.at, sample))
+        return {pod: _series(samples) for pod, samples in told.items() if pod in self._cluster.pods}
 
     def by_pod(self) -> dict[str, EngineLoad]:
         """Return the load of every engine that was scraped in the window."""
-        if self._gap is not None:
-            return {}
-        return {pod: self._engine(pod, samples) for pod, samples in self._series().items()}
+        return {pod: self._engine(pod, series) for pod, series in self._series.items()}
 
-    def _engine(self, pod: str, samples: list[tuple[float, EngineSample]]) -> EngineLoad:
-        at, last = samples[-1]
-        seconds = at - samples[0][0]
-        change = risen(samples[0][1][:COUNTERS], last[:COUNTERS])
+    def _engine(self, pod: str, series: Series) -> EngineLoad:
+        times, change, count = series.times, series.risen, len(series.times)
+        at, seconds = times[-1], times[-1] - times[0]
         alone = Missing(GapReason.ABSENT, Instant(at), "fewer than two samples")
         idle = Missing(GapReason.NOT_A_NUMBER, Instant(at), "nothing happened in the window")
-
-        def average(gauge: int) -> float:
-            return sum(sample[gauge] for _, sample in samples) / len(samples)
-
-        def peak(gauge: int) -> float:
-            return max(sample[gauge] for time, sample in samples if time >= at - PEAK_WINDOW_S)
+        running, waiting, deferred, kv_use = zip(*series.gauges, strict=True)
+        recent = bisect_left(times, at - PEAK_WINDOW_S)
 
         def per_second(counter: int) -> Signal[float]:
             return change[counter] / seconds if seconds > 0 else alone
@@ -281,10 +286,10 @@ class Loads:
 
         return EngineLoad(
             pod=pod,
-            running=average(RUNNING),
-            waiting=peak(WAITING),
-            deferred=peak(DEFERRED),
-            kv_use_ratio=average(KV_USE),
+            running=sum(running) / count,
+            waiting=max(waiting[recent:]),
+            deferred=max(deferred[recent:]),
+            kv_use_ratio=sum(kv_use) / count,
             kv_capacity_tokens=self._cluster.pods[pod].engine.model.limits.kv_capacity_tokens,
             prompt_tokens_per_second=per_second(PROMPT),
             computed_prompt_tokens_per_second=per_second(COMPUTED),
@@ -309,6 +314,11 @@ class Loads:
             if pod.state in SERVING and name not in here and (pod.ready_since or 0.0) < newest
         ]
         return [Gap("engine", pod, Missing(GapReason.PARTIAL, Instant(newest), "no series")) for pod in silent]
+
+
+def _series(samples: Sequence[tuple[float, EngineSample]]) -> Series:
+    (_, (first, _)), (_, (last, _)) = samples[0], samples[-1]
+    return Series([at for at, _ in samples], [gauges for _, (_, gauges) in samples], risen(first, last))
 
 
 def risen(first: Sequence[float], last: Sequence[float]) -> list[float]:

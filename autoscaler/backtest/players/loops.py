@@ -32,7 +32,7 @@ class Window:
 
     def mean(self, at: Instant, length: Seconds) -> float:
         """Return the mean over the last ``length`` seconds."""
-        return fmean(value for moment, value in self._samples if moment > at - length)
+        return fmean([value for moment, value in self._samples if moment > at - length])
 
 
 def bounded(variant: Variant, replicas: int) -> int:
