@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar
 
+from autoscaler import collector
 from autoscaler.domain.observation import Observation
 from autoscaler.domain.plan import Plan
 from autoscaler.domain.record import Outcome, Step, StepFailure, TickRecord
@@ -70,7 +71,7 @@ class Controller:
         Returns:
             The record as published. How its publication went is known only afterwards: the next record tells it.
         """
-        with self._span("tick"):
+        with self._span("tick"), collector.paused():  # what became garbage is looked for between ticks
             return await self._tick()
 
     async def _tick(self) -> TickRecord:

@@ -1,14 +1,13 @@
 """Joins metrics and fleet into one Observation per tick; the same join replays the past from Prometheus."""
 
-import contextlib
 import dataclasses
-import gc
 import math
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from autoscaler import collector
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation, ProfileLoad
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.signal import Gap, GapReason, Missing
@@ -191,7 +190,7 @@ class ClusterObserver:
         Raises:
             ObservationError: neither source answers.
         """
-        with _collector_paused():
+        with collector.paused():
             return await self._observe(now)
 
     async def _observe(self, now: Instant) -> Observation:
@@ -229,22 +228,6 @@ class ClusterObserver:
                 snapshot = snapshot.extended(dict.fromkeys(readings, missing))
             joined |= self._join.joined(snapshot, fleets, only=wanting.keys())
         return joined
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking for cycles, which answers and rows do not hold.
-
-    Of 10,000 pods there are some million of them at once; walking over them took longer than reading and joining them.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 class PrometheusHistory:

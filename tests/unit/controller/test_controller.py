@@ -1,6 +1,7 @@
 """The loop, told as stories in virtual time: cadence, steps that fail or hang, and its end."""
 
 import asyncio
+import gc
 import itertools
 from collections.abc import Callable
 
@@ -27,6 +28,22 @@ def test_a_quiet_hour_has_240_ticks_and_no_action() -> None:
     assert not any(record.plan.actions or record.outcome.results for record in quiet.log)
     assert all(record.succeeded for record in quiet.log)
     assert quiet.began == [15.0 * n for n in range(240)]
+
+
+def test_garbage_is_looked_for_between_ticks_and_not_in_one() -> None:
+    looked: list[bool] = []
+
+    async def look() -> None:
+        looked.append(gc.isenabled())
+
+    watched = World(observing=look, deciding=lambda: looked.append(gc.isenabled()), acting=look, publishing=look)
+
+    async def story() -> bool:
+        await watched.controller().tick()
+        return gc.isenabled()
+
+    assert virtually(story())
+    assert looked == [False] * 4
 
 
 def test_a_wish_is_carried_out_once() -> None:
