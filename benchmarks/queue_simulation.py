@@ -5,6 +5,7 @@ makes them, and have log-normal lengths. A free server fills its next step from 
 does not fit is computed in part and goes on, first, in the server's next step. All prompts of a step end with it.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -33,13 +34,39 @@ class Pool:
 
 def simulate(pool: Pool, requests: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return wait until the first step, time to the end of the last step, and tokens, each of shape (requests,)."""
+    arrived, tokens = _drawn(pool, requests, seed)
+    return *_served(pool, arrived, tokens), tokens
+
+
+def simulate_windows(pool: Pool, requests: int, seed: int, window_s: float) -> FloatArray:
+    """Return the waits of the same arrivals where nothing waits and all servers are free as each window begins.
+
+    The last window, which has no end, is left out; shape (requests of the others,).
+    """
+    arrived, tokens = _drawn(pool, requests, seed)
+    ends = np.searchsorted(arrived, np.arange(1, int(arrived[-1] // window_s) + 1) * window_s)
+    return np.concatenate(
+        [
+            _served(pool, arrived[first:end], tokens[first:end])[0]
+            for first, end in itertools.pairwise([0, *ends.tolist()])
+            if end > first
+        ]
+    )
+
+
+def _drawn(pool: Pool, requests: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Return times of arrival and tokens."""
     random = np.random.default_rng(seed)
     shape = 1.0 / pool.arrival_cv**2
     gaps = random.gamma(shape, 1.0 / (shape * pool.arrivals_per_second), requests)
     spread = math.log1p(pool.tokens_cv**2)
     tokens = np.ceil(pool.mean_tokens * np.exp(math.sqrt(spread) * random.standard_normal(requests) - spread / 2))
+    return np.cumsum(gaps), tokens
+
+
+def _served(pool: Pool, arrived: FloatArray, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
     wait, total = _run(
-        np.cumsum(gaps),
+        arrived,
         tokens,
         pool.servers,
         pool.step_tokens,
@@ -48,7 +75,7 @@ def simulate(pool: Pool, requests: int, seed: int) -> tuple[FloatArray, FloatArr
         pool.per_token_s,
         pool.per_token_squared_s,
     )
-    return wait, total, tokens
+    return wait, total
 
 
 @numba.njit(cache=True)

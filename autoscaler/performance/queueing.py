@@ -1,10 +1,10 @@
-"""How long requests wait for one of several equal servers behind one queue, and how many servers keep waits short.
+"""How long requests wait in the steady state for one of several equal servers behind one queue.
 
 Service may be in steps that several requests share, as engines compute prompts: ``Load.step_requests`` of them fit.
-The tail of waits is that of ``autoscaler/performance/waits.py``.
+The tail of waits is that of ``autoscaler/performance/waits.py``. Pools are sized by ``transient.py``, which knows no
+shared steps but knows overload and queues that begin empty; ``make bench-models`` measures both.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,61 +106,3 @@ def _unshared_tail(load: Load, servers: int, waits_s: FloatArray) -> FloatArray:
         return np.zeros(len(waits_s))
     decayed = (servers - load.busy_servers) * waits_s / scale_s
     return np.asarray(erlang_c(servers, load.busy_servers) * np.exp(-decayed))
-
-
-def wait_quantile(load: Load, servers: int, probability: float) -> float:
-    """Return the wait in seconds that is not exceeded with a probability; inf where there is no steady state."""
-    if load.busy_servers >= servers:
-        return math.inf
-    exceeded = 1.0 - probability
-    if waiting_tail(load, servers, 0.0) <= exceeded:
-        return 0.0
-    low, high = 0.0, max(load.service_mean_s, 1e-9)
-    while waiting_tail(load, servers, high) > exceeded:
-        low, high = high, 4.0 * high
-    for _ in range(4):  # each narrows the bracket 32 times
-        between = np.linspace(low, high, 33)
-        place = int(np.argmax(waiting_tails((load,), servers, between)[0] <= exceeded))
-        low, high = float(between[max(0, place - 1)]), float(between[place])
-    return high
-
-
-def smallest_pool(load: Load, wait_s: float, target: float, most: int = 4096) -> int:
-    """Return the fewest servers with P(wait > wait_s) <= 1 - target; ``most`` + 1 where not even ``most`` do.
-
-    More load never needs fewer servers: the tail of each pool rises with its load.
-    """
-    if wait_s < 0:
-        return most + 1
-    fewest = max(1, math.floor(load.busy_servers) + 1)
-    if fewest > most or waiting_tail(load, most, wait_s) > 1.0 - target:
-        return most + 1
-    low, high = fewest - 1, fewest  # doubling steps from the fewest: the answer is mostly near it
-    while waiting_tail(load, min(high, most), wait_s) > 1.0 - target:
-        low, high = high, high + 2 * (high - low)
-    high = min(high, most)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if waiting_tail(load, middle, wait_s) > 1.0 - target else (low, middle)
-    return high
-
-
-def drain_s(queued_work_s: float, load: Load, servers: int) -> float:
-    """Return the seconds until a backlog is gone while the load keeps arriving; inf where it never is.
-
-    Args:
-        queued_work_s: server seconds of work that waits already.
-        load: what arrives meanwhile.
-        servers: that work on it.
-    """
-    spare = servers - load.busy_servers
-    if queued_work_s <= 0:
-        return 0.0
-    return queued_work_s / spare if spare > 0 else math.inf
-
-
-def pool_to_drain(queued_work_s: float, load: Load, within_s: float) -> float:
-    """Return the servers (real) that serve the load and clear a backlog within a time."""
-    if queued_work_s <= 0:
-        return load.busy_servers
-    return load.busy_servers + queued_work_s / within_s if within_s > 0 else math.inf

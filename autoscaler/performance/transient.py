@@ -1,20 +1,18 @@
 """How long requests wait within a limited time from an empty queue: overload that ends hurts less than a steady state.
 
 The wait is taken as a reflected Brownian motion with drift (Harrison 1985, section 1.9): work comes in bursts and is
-worked off by all servers together; who finds a server free does not wait (Erlang C). In the long run the tail is that
-of Allen and Cunneen; before, and under overload, it grows with time. Vectorised over several loads at once, because a
-plan weighs many levels of load.
+worked off by all servers together; who finds a server free does not wait (Erlang C). In the long run and near full use
+the tail is that of Allen and Cunneen, below it falls faster; before, and under overload, it grows with time. That
+servers share steps is not in it, so many servers look slower than they are (docs/reference/model-accuracy.md).
+Vectorised over several loads at once, because a plan weighs many levels of load.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc, log_ndtr, ndtr, xlogy
-
-from autoscaler.performance.queueing import Load
 
 FloatArray = NDArray[np.float64]
 
@@ -29,14 +27,6 @@ class Loads:
 
     busy_servers: FloatArray
     unit_s: FloatArray  # variance of arriving work per second of it: mean service time x (arrival scv + service scv)
-
-    @classmethod
-    def of(cls, loads: Sequence[Load]) -> "Loads":
-        """Take several loads."""
-        return cls(
-            np.array([load.busy_servers for load in loads]),
-            np.array([load.service_mean_s * (load.arrival_scv + load.service_scv) for load in loads]),
-        )
 
 
 def waiting_tail(loads: Loads, servers: int, waits_s: FloatArray, window_s: float) -> FloatArray:

@@ -22,7 +22,7 @@ from autoscaler.performance.calibrate import (
     samples,
     teaches,
 )
-from autoscaler.performance.lengths import CacheWarming, Lengths, lognormal_quantile, uncached_share
+from autoscaler.performance.lengths import Lengths, lognormal_quantile, uncached_share
 from autoscaler.performance.prior import physics_prior
 from autoscaler.performance.profile import load_profile
 from autoscaler.performance.shapes import built_in
@@ -207,16 +207,6 @@ def test_uncached_share() -> None:
     assert uncached_share(30.0, 100.0, Instant(0.0)) == 0.3
     assert isinstance(uncached_share(0.0, 0.0, Instant(0.0)), Missing)
     assert isinstance(uncached_share(500.0, 100.0, Instant(0.0)), Missing)
-
-
-def test_fresh_replicas_compute_more_until_they_are_warm() -> None:
-    cache = CacheWarming(0.8, 1e6)
-    assert cache.pool_uncached_share(4, 0, 1e4, 0.0) == pytest.approx(0.2)
-    cold = cache.pool_uncached_share(2, 2, 1e4, 0.0)
-    assert cold == pytest.approx(1 - 0.4)
-    assert cold > cache.pool_uncached_share(2, 2, 1e4, 300.0) > 0.2
-    assert cache.pool_uncached_share(2, 2, 1e4, 1e5) == pytest.approx(0.2, abs=1e-3)
-    assert cache.pool_uncached_share(2, 2, 1e4, 0.0, affinity=1.0) == pytest.approx(0.2)
 
 
 def test_the_step_form_of_the_state_is_the_models() -> None:
