@@ -4,9 +4,11 @@ Origins are whole minutes; each forecast sees the past of its origin only, model
 all bounds are adaptive conformal (conformal.py). Pure and deterministic.
 """
 
+import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -65,46 +67,22 @@ def rolling_origin(
         grain: see ``SeriesForecaster.observe``.
     """
     start = max(len(values) // 2, len(values) - SCORED) if score_from is None else score_from
-    origins = np.arange(0, len(values), every)
-    origins = origins[origins >= start - CALIBRATED]
-    scored = origins >= start
     forecaster = SeriesForecaster()
     for horizon in horizons:
         forecaster.watch((horizon - 1, 1))
-    columns = [NODES.index(horizon) for horizon in horizons]
-    said: list[FloatArray] = []
-    weights: list[FloatArray] = []
-    mixed: list[list[tuple[float, tuple[float, ...]]]] = []
-    for index, value in enumerate(values):
-        long_ago = index < start - CALIBRATED
-        if not np.isnan(value):
-            (forecaster.remember if long_ago else forecaster.observe)(
-                Instant((first + index + 1) * 60.0), float(value), grain
-            )
-        elif forecaster.last is not None:
-            forecaster.pass_over(Instant((first + index + 1) * 60.0))
-        if index % 60 == 59 and not long_ago:
-            for job in forecaster.training_jobs():
-                forecaster.adopt(job.run())
-        if long_ago or index % every:
-            continue
-        opinions = forecaster.council.said(forecaster.memory)
-        path = forecaster.council.mixed(opinions, forecaster.memory)
-        said.append(opinions[:, columns])
-        mixed.append([forecaster.point(path, horizon) for horizon in horizons])
-        weights.append(forecaster.council.mixture.weights[:, columns])
+    told = _told(forecaster, values, first, grain, start - CALIBRATED)
+    answers = {minute: _answer(forecaster, horizons) for minute in told if minute % every == 0}
+    origins = np.array([*answers], dtype=np.int64)
+    scored = origins >= start
+    opinions, weights, points, bounds = (np.array(column) for column in zip(*answers.values(), strict=True))
     names = [expert.name for expert in forecaster.council.experts]
-    table = np.array(said)
     by_forecaster = {
-        name: Forecasts(table[scored, k], _bounded(values, origins, table[:, k], horizons)[scored])
+        name: Forecasts(opinions[scored, k], _bounded(values, origins, opinions[:, k], horizons)[scored])
         for k, name in enumerate(names)
-        if not np.isnan(table[scored, k]).all()
+        if not np.isnan(opinions[scored, k]).all()
     }
-    by_forecaster[MIXTURE] = Forecasts(
-        np.array([[point for point, _ in row] for row in mixed])[scored],
-        np.array([[bounds for _, bounds in row] for row in mixed])[scored],
-    )
-    heaviest = np.array(weights)[scored].mean(axis=0).argmax(axis=0)
+    by_forecaster[MIXTURE] = Forecasts(points[scored], bounds[scored])
+    heaviest = weights[scored].mean(axis=0).argmax(axis=0)
     return RollingOrigin(
         tuple(horizons),
         origins[scored],
@@ -112,6 +90,35 @@ def rolling_origin(
         by_forecaster,
         tuple(names[k] for k in heaviest),
     )
+
+
+def _told(forecaster: SeriesForecaster, values: FloatArray, first: int, grain: float, begin: int) -> Iterator[int]:
+    """Tell a forecaster what came, minute by minute; yield those from ``begin`` on, from which it learns as it goes."""
+    for minute, value in enumerate(values.tolist()):
+        at, long_ago = Instant((first + minute + 1) * 60.0), minute < begin
+        if not math.isnan(value):
+            (forecaster.remember if long_ago else forecaster.observe)(at, value, grain)
+        elif forecaster.last is not None:
+            forecaster.pass_over(at)
+        if long_ago:
+            continue
+        if minute % 60 == 59:
+            for job in forecaster.training_jobs():
+                forecaster.adopt(job.run())
+        yield minute
+
+
+Answer: TypeAlias = tuple[FloatArray, FloatArray, tuple[float, ...], tuple[tuple[float, ...], ...]]
+"""At one origin: what experts say and their weights, (experts, horizons); points and bounds of their mixture."""
+
+
+def _answer(forecaster: SeriesForecaster, horizons: Sequence[int]) -> Answer:
+    columns = [NODES.index(horizon) for horizon in horizons]
+    council, memory = forecaster.council, forecaster.memory
+    opinions = council.said(memory)
+    path = council.mixed(opinions, memory)
+    points, bounds = zip(*(forecaster.point(path, horizon) for horizon in horizons), strict=True)
+    return opinions[:, columns], council.mixture.weights[:, columns], points, bounds
 
 
 def _shifted(values: FloatArray, horizon: int) -> FloatArray:

@@ -229,17 +229,17 @@ class Loads:
         """
         if gap := self._idle_or_silent(requests, prefills, *_read("engine_ttft")):
             return gap
-        parts = [found for found in (self._ttft_on(Role.UNIFIED, limit),) if found is not None]
-        if self._ttft_on(Role.PREFILL, limit) is not None:
-            decode = ratio(
-                total(self._engines.on(_only(Role.DECODE), "engine_ttft_sum")),
-                total(self._engines.on(_only(Role.DECODE), "engine_ttft_count")),
-            )
-            if decode is None or math.isnan(decode):
-                detail = "no first token came from the decode pods"
-                return Missing(GapReason.NOT_A_NUMBER, self._snapshot.at, detail)
-            parts += [found for found in (self._ttft_on(Role.PREFILL, limit, decode),) if found is not None]
-        return self._noted(_together(parts), "ttft", inferred)
+        decode = ratio(
+            total(self._engines.on(_only(Role.DECODE), "engine_ttft_sum")),
+            total(self._engines.on(_only(Role.DECODE), "engine_ttft_count")),
+        )
+        later = math.nan if decode is None else decode
+        unified = self._ttft_on(Role.UNIFIED, limit)
+        prefill = self._ttft_on(Role.PREFILL, limit, 0.0 if math.isnan(later) else later)
+        if prefill is not None and math.isnan(later):
+            detail = "no first token came from the decode pods"
+            return Missing(GapReason.NOT_A_NUMBER, self._snapshot.at, detail)
+        return self._noted(_together([part for part in (unified, prefill) if part is not None]), "ttft", inferred)
 
     def _ttft_on(self, role: Role, limit: Seconds, shift: float = 0.0) -> Latency | None:
         """Return TTFT on the pods of a role, later by a shift; None if nothing was observed there."""
