@@ -94,9 +94,7 @@ class Engine:
         self.role = role
         self.cache = cache
         self.meters = EngineMeters()
-        self.segments: list[tuple[float, float, float, int, int]] | None = (
-            None  # start, first step, growth, steps, batch
-        )
+        self.segments: list[tuple[float, float, float, int, int]] | None = None  # start, first, growth, steps, batch
         self.queued_tokens = 0  # prompt tokens accepted and not computed yet
         self.transferring = 0
         self._env = env
@@ -135,10 +133,8 @@ class Engine:
     def set_speed(self, factor: float) -> None:
         """Serve at ``factor`` times the model's speed from the next step on."""
         step, prefill = self.model.step, self.model.prefill
-        batches = np.arange(self._sequences + 2)
-        self._base: list[float] = (
-            step.step_s(batches, 0.0) / factor
-        ).tolist()  # seconds of a step, by batch, but for KV
+        # seconds of a step, by batch, but for KV
+        self._base: list[float] = (step.step_s(np.arange(self._sequences + 2), 0.0) / factor).tolist()
         self._c = step.per_kv_token_s / factor
         self._floor, self._p0, self._corner = prefill.floor_s / factor, prefill.base_s / factor, prefill.corner
         self._p1, self._p2 = prefill.per_token_s / factor, prefill.per_token_squared_s / factor
@@ -271,12 +267,29 @@ class Engine:
     def _one_step(self) -> None:
         """Do the next step, with what stalls it."""
         stall, self._stall = self._stall, 0.0
-        took = self._step_s() + stall
-        self._jump(1, took, 0.0)
-        if stall:
-            self._slow.note(self._step, took)
+        took = self._base[self._batch] + self._c * self._context + stall
+        self._stepped(took, slowed=stall > 0.0)
+        self._last_start = self._boundary - took
         if self._running[0][0] <= self._step or self._joining:
             self._finish()
+
+    def _stepped(self, took: float, *, slowed: bool) -> None:
+        """Put one step behind: a token for every sequence; ``slowed``: it computed prompts or was stalled."""
+        batch, start, meters = self._batch, self._boundary, self.meters
+        if self.segments is not None:
+            self.segments.append((start, took, 0.0, 1, batch))
+        self._boundary = time = start + took
+        self._step += 1
+        if not batch:
+            return
+        self._context += batch
+        meters.output_tokens += batch
+        meters.gaps += batch
+        meters.gap_s += took * batch
+        if slowed:
+            self._slow.note(self._step, took)
+        if self._fresh:
+            self._first_tokens(time, took)
 
     def _first_tokens(self, time: float, took: float) -> None:
         fresh, meters = self._fresh, self.meters
@@ -535,21 +548,10 @@ class Engine:
     def _step_done(self, version: int) -> None:
         if version != self._version:
             return
-        batch, took, meters = self._batch, self._duration, self.meters
-        if self.segments is not None:
-            self.segments.append((self._boundary, took, 0.0, 1, batch))
-        self._boundary = time = self._boundary + took
-        self._step += 1
-        if batch:
-            self._context += batch
-            meters.output_tokens += batch
-            meters.gaps += batch
-            meters.gap_s += took * batch
-            if self._slowed:
-                self._slow.note(self._step, took)
-            if self._fresh:
-                self._first_tokens(time, took)
+        self._stepped(self._duration, slowed=self._slowed)
+        if self._batch:
             self._finish()
+        time, meters = self._boundary, self.meters
         chunks, self._chunks = self._chunks, []
         for request, tokens in chunks:
             self.queued_tokens -= tokens
