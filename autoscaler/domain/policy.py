@@ -65,6 +65,11 @@ class Budget:
     cost_per_hour: float | None = None
     shared_as: str = ""  # policies that say the same name use up these limits together; empty: this policy alone
 
+    @property
+    def limits_nothing(self) -> bool:
+        """Tell whether any fleet keeps within it."""
+        return not self.accelerator_limits and self.cost_per_hour is None
+
 
 @dataclass(frozen=True, slots=True)
 class RatioGuard:

@@ -18,7 +18,7 @@ from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.learned import Model, TrainingJob
-from autoscaler.forecast.memory import USUAL
+from autoscaler.forecast.memory import USUAL, look_ahead
 from autoscaler.forecast.series import Borrowed, SeriesForecaster, on_grid
 from autoscaler.forecast.state import Plain, from_plain, to_plain
 
@@ -208,6 +208,7 @@ class LoadForecaster:
             By profile: quantiles of each rate's mean over [at + h, at + h + hold] and of its maximum until then;
             Missing for a profile of which a signal was never seen, or not for five minutes.
         """
+        look_ahead([series.memory for profile in self.profiles.values() for series in profile.series.values()])
         return {
             name: self._profile(at, name, horizons=horizons, hold=hold, events=events.get(name, ()))
             for name in self.profiles

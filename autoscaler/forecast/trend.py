@@ -10,6 +10,7 @@ from the innovations (adaptive Kalman). A step that no member can explain restar
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -192,16 +193,21 @@ class TrendBank:
                 member.level, member.var_level, member.cov = rate, noise + (member.pace.level * rate) ** 2, 0.0
         return shifted
 
-    def ahead(self, offsets: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and variance of the level at each offset (seconds from now): a mixture over the members."""
-        members = np.array([(m.level, m.slope, m.var_level, m.cov, m.var_slope) for m in self.members])
-        level, slope, var_level, cov, var_slope = members.T[:, :, None]
-        reach, steps = _spans(offsets.tobytes())
-        variance = var_level + 2.0 * reach * cov + reach**2 * var_slope + self.level**2 * steps
-        mean = np.minimum(np.maximum(level + slope * reach, STEEPEST_FALL * level), STEEPEST_RISE * level)
-        weights = np.array(self.weights)
-        mixed = weights @ mean
-        return mixed, weights @ (variance + (mean - mixed) ** 2)
+
+def ahead(banks: Sequence[TrendBank], offsets: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance of the level at each offset (seconds from now): mixtures over the members of each bank.
+
+    All of them have taken in a rate. Shapes (banks, offsets).
+    """
+    members = [[(m.level, m.slope, m.var_level, m.cov, m.var_slope) for m in bank.members] for bank in banks]
+    level, slope, var_level, cov, var_slope = np.moveaxis(np.array(members), -1, 0)[..., None]
+    squared = np.array([bank.level**2 for bank in banks])[:, None, None]
+    reach, steps = _spans(offsets.tobytes())
+    variance = var_level + 2.0 * reach * cov + reach**2 * var_slope + squared * steps
+    mean = np.minimum(np.maximum(level + slope * reach, STEEPEST_FALL * level), STEEPEST_RISE * level)
+    weights = np.array([bank.weights for bank in banks])[:, None, :]
+    mixed = weights @ mean
+    return mixed[:, 0], (weights @ (variance + (mean - mixed) ** 2))[:, 0]
 
 
 @functools.lru_cache(maxsize=8)

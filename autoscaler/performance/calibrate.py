@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -179,7 +179,7 @@ class Calibration:
         """Return the state after one sample, which is refused where it is too unlikely."""
         belief = _Beliefs.of([self])
         belief.take([0], [sample])
-        return belief.states()[0]
+        return belief.states(self.at)[0]
 
     def _estimate(self) -> tuple[FloatArray, FloatArray]:
         """Return mean and covariance of the logarithms of all scales."""
@@ -267,7 +267,7 @@ def updated(states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: 
     for turn in range(max(map(len, spoken), default=0)):
         rows = [row for row, samples in enumerate(spoken) if turn < len(samples)]
         beliefs.take(rows, [spoken[row][turn] for row in rows])
-    return [replace(state, at=at) for state in beliefs.states()]
+    return beliefs.states(at)
 
 
 def models(states: Sequence[Calibration]) -> list[ReplicaModel]:
@@ -354,8 +354,8 @@ class _Beliefs:
             self.weighted[changed] /= FORGIVEN
             self._invert(changed)
 
-    def states(self) -> list[Calibration]:
-        """Return the calibrations as they are now."""
+    def states(self, at: Instant) -> list[Calibration]:
+        """Return the calibrations as they are now, at a moment."""
         rows = zip(
             self.former,
             map(_rows, self.information.tolist()),
@@ -366,9 +366,7 @@ class _Beliefs:
             strict=True,
         )
         return [
-            replace(
-                state, information=information, weighted=weighted, widening=widening, rejected=rejected, taught=taught
-            )
+            Calibration(state.prior_model, state.prior_sd, information, weighted, widening, rejected, taught, at)
             for state, information, weighted, widening, rejected, taught in rows
         ]
 

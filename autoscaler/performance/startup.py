@@ -89,6 +89,8 @@ class StartupModel:
             starts[key] = Start(pod.created, pod.scheduled, pod.ready_since, at, gone=unusable)
         for key in starts.keys() - present:
             starts[key] = replace(starts[key], gone=True)
+        if starts == self.starts:
+            return self
         newest = sorted(starts.items(), key=lambda item: item[1].created)[-MEMORY:]
         return replace(self, starts=MappingProxyType(dict(newest)))
 

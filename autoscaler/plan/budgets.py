@@ -50,8 +50,7 @@ def affordable(drafts: Sequence[Draft]) -> list[Draft]:
 
     Where not even minimums fit, nothing is changed: ``limited`` cuts.
     """
-    purse = _Purse(drafts)
-    if not purse.exceeded():
+    if _unlimited(drafts) or not (purse := _Purse(drafts)).exceeded():
         return [*drafts]
     claims = [Claim(tuple(pool for pool in draft.pools if pool), importance(draft.policy)) for draft in drafts]
     shares = program.shared(claims, purse.beside_unknown())
@@ -62,10 +61,16 @@ def affordable(drafts: Sequence[Draft]) -> list[Draft]:
 
 def limited(drafts: Sequence[Draft]) -> list[Draft]:
     """Return drafts of one purse cut until they fit; what grows waits for what leaves."""
+    if _unlimited(drafts):
+        return [*drafts]
     purse = _Purse(drafts)
     return purse.parted(
         guardrails.within_budget(purse.variants, purse.budget, purse.proposals, purse.occupied, purse.importance)
     )
+
+
+def _unlimited(drafts: Sequence[Draft]) -> bool:
+    return all(draft.policy.budget.limits_nothing for draft in drafts)
 
 
 def importance(policy: SLOPolicy) -> int:

@@ -167,10 +167,9 @@ class DecodeStage:
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedDecode":
         """Return this stage under levels of load (``Stage``)."""
-        contexts, step = self._contexts(tokens_per_s), self.model.step
-        held = np.array([self._held(context) for context in contexts])
-        room = [[step.largest_batch(c.profile.slo.itl, context) for c in self.classes] for context in contexts]
-        total, context = tokens_per_s.sum(axis=1), np.array(contexts)
+        context, step, total = self._contexts(tokens_per_s), self.model.step, tokens_per_s.sum(axis=1)
+        held = self._held(context)
+        room = [[step.largest_batch(c.profile.slo.itl, own) for c in self.classes] for own in context.tolist()]
         return LoadedDecode(
             step=step,
             tokens_per_s=total,
@@ -188,7 +187,7 @@ class DecodeStage:
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
         """Return whether step time, KV memory or the engine's limit of sequences is reached first (``Stage``)."""
-        (context,) = self._contexts(tokens_per_s[None, :])
+        (context,) = self._contexts(tokens_per_s[None, :]).tolist()
         limits = {
             Code.ITL_AT_RISK: min(self.model.step.largest_batch(c.profile.slo.itl, context) for c in self.classes),
             Code.KV_FULL: admission.KV_MARGIN * self.model.limits.kv_capacity_tokens / context,
@@ -196,17 +195,16 @@ class DecodeStage:
         }
         return min(limits, key=lambda code: limits[code])
 
-    def _contexts(self, tokens_per_s: FloatArray) -> list[float]:
+    def _contexts(self, tokens_per_s: FloatArray) -> FloatArray:
         """Return the mean context of a running sequence by level: classes count by the tokens they generate."""
         own = np.array([c.context_tokens for c in self.classes])
-        found: list[float] = np.maximum(1.0, _shared(tokens_per_s, own, float(own.mean()))).tolist()
-        return found
+        return np.asarray(np.maximum(1.0, _shared(tokens_per_s, own, float(own.mean()))))
 
-    def _held(self, context: float) -> float:
-        """Return how many sequences of a context a replica can hold at most."""
+    def _held(self, context: FloatArray) -> FloatArray:
+        """Return how many sequences of each context a replica can hold at most."""
         limits = self.model.limits
-        held = min(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences))
-        return max(1.0, held)
+        held = np.minimum(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences))
+        return np.asarray(np.maximum(1.0, held))
 
     def _dispersions(self, tokens_per_s: FloatArray) -> FloatArray:
         """Return how much more the number of running requests varies than Poisson: half of what arrivals do."""

@@ -203,6 +203,8 @@ def _rules(situation: Situation, name: str) -> Behavior:
     if not situation.parts.lazy_scale_in:
         return rules
     window = max(rules.scale_down.stabilization_window, KEPT * situation.knowledge[name].startup)
+    if window == rules.scale_down.stabilization_window:
+        return rules
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
 
 
