@@ -21,6 +21,7 @@ from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.accelerators import accelerator
+from autoscaler.performance.calibrate import WARM_UP
 from autoscaler.performance.prior import Prior, Serving, physics_prior
 from autoscaler.performance.shapes import built_in
 from autoscaler.performance.step import Handover
@@ -29,7 +30,8 @@ TICK_MS = 5_000.0
 POLICY = "referee/model"
 ROLES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
 LENGTH_MEMORY_S = 600.0
-UNKNOWN = Instant(0.0)
+LONG_AGO = Instant(-WARM_UP)
+"""Since when the replicas serve with which a scenario begins: it says that they are up, and its engines are never cold."""
 ALONE_ERROR = 0.1  # of what is known of the unloaded TTFT, relative
 RESOLVED = 0.003  # share of misses that an estimate has to tell from none
 RARE = 1e-6  # requests per second: the one pass that is reported teaches as a prompt that came alone
@@ -230,8 +232,11 @@ class RefereePolicy:
         ):
             for worker in snapshot[f"{listed}_{pool}_ids"]:
                 name = f"{pool}-{worker}"
-                created = self.seen.setdefault(name, UNKNOWN if at <= TICK_MS / 1000 else at)
-                ready = self.served.setdefault(name, at) if state is PodState.READY else self.served.get(name)
+                found = at <= TICK_MS / 1000
+                created = self.seen.setdefault(name, LONG_AGO if found else at)
+                if state is PodState.READY:
+                    self.served.setdefault(name, LONG_AGO if found else at)
+                ready = self.served.get(name)
                 pods.append(Pod(name, pool, state, created, scheduled=created, ready_since=ready))
         return Workload(pool, snapshot[f"non_draining_{pool}_count"], tuple(pods))
 
