@@ -31,7 +31,7 @@ POLICY = "referee/model"
 ROLES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
 LENGTH_MEMORY_S = 600.0
 LONG_AGO = Instant(-WARM_UP)
-"""Since when the replicas serve with which a scenario begins: it says that they are up, and its engines are never cold."""
+"""Since when a scenario's first replicas serve: it says that they are up, and its engines are never cold."""
 ALONE_ERROR = 0.1  # of what is known of the unloaded TTFT, relative
 RESOLVED = 0.003  # share of misses that an estimate has to tell from none
 RARE = 1e-6  # requests per second: the one pass that is reported teaches as a prompt that came alone
