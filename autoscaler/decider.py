@@ -9,7 +9,7 @@ from autoscaler.domain.fleet import Workload
 from autoscaler.domain.observation import EngineLoad, ModelObservation, Observation
 from autoscaler.domain.plan import Plan
 from autoscaler.domain.policy import SLOPolicy
-from autoscaler.domain.pool import Variant
+from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Instant, Seconds, after
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.room import LoadForecaster, Trained, Training
@@ -69,17 +69,23 @@ class VariantModel:
         self.variant = variant
         self.calibration = Calibration.prior(prior.model, prior.uncertainty)
         self.model = prior.model  # as calibrated
-        self._started = StartupModel()
-        self._times = _times(self._started)
+        self.started = StartupModel()
+        self._compared: tuple[StartupModel, ...] = (self.started,)
+        self._times = _times(*self._compared)
 
     def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> tuple[Sample, ...]:
         """Take in start-up times of all pods; return what those that are warm and stay teach of their speed."""
-        started = self._started.updated(workload.pods, at)
-        if started.starts != self._started.starts:
-            self._started = started
-            self._times = _times(started)
+        started = self.started.updated(workload.pods, at)
+        if started.starts != self.started.starts:
+            self.started = started
         warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
         return calibrate.samples(warm, self.variant.role)
+
+    def compare(self, others: Iterable["VariantModel"]) -> None:
+        """Take in the start-up times of other variants of the role: they tell of this one while it has few."""
+        compared = (self.started, *(other.started for other in others))
+        if compared != self._compared:
+            self._compared, self._times = compared, _times(*compared)
 
     def inheriting(self, former: "VariantModel | None") -> "VariantModel":
         """Return what is known of these engines: the former model, where it speaks of the same ones."""
@@ -94,11 +100,12 @@ class VariantModel:
         return Knowledge(self.model, typical, Seconds(cautious + period), Seconds(usual + period))
 
 
-def _times(started: StartupModel) -> tuple[Seconds, Seconds, Seconds]:
+def _times(started: StartupModel, *others: StartupModel) -> tuple[Seconds, Seconds, Seconds]:
     """Return typical and cautious start-up time, and the latter without the starts under way."""
-    typical, cautious = started.quantiles(0.5, CAUTIOUS)
-    over = started.finished()
-    usual = cautious if len(over.starts) == len(started.starts) else over.quantile(CAUTIOUS)
+    typical, cautious = started.beside(others).quantiles(0.5, CAUTIOUS)
+    over, rest = started.finished(), [other.finished() for other in others]
+    under_way = any(len(a.starts) < len(b.starts) for a, b in zip((over, *rest), (started, *others), strict=True))
+    usual = over.beside(rest).quantile(CAUTIOUS) if under_way else cautious
     return typical, cautious, usual
 
 
@@ -147,7 +154,12 @@ class PolicyModel:
         self.quiet = self.quiet.updated(at, observed)
         engines = observed.engines if self.parts.calibration else {}
         fleet = ((variant, observed.fleet.get(name)) for name, variant in self.variants.items())
-        return [(variant, variant.learn(at, seen, engines)) for variant, seen in fleet if isinstance(seen, Workload)]
+        lessons = [(variant, variant.learn(at, seen, engines)) for variant, seen in fleet if isinstance(seen, Workload)]
+        for pool in (self.policy.pool(role) for role in Role):
+            models = [self.variants[variant.name] for variant in pool]
+            for model in models:
+                model.compare(other for other in models if other is not model)
+        return lessons
 
     def situation(self, at: Instant, observed: ModelObservation, period: Seconds) -> Situation:
         """Return all that a plan for these pools is made from."""

@@ -5,7 +5,8 @@ to one. With one variant this is exact; in a mix it takes capacity to be additiv
 pool shares its bursts better than its parts would). Where replicas may be lost, those that do most are left out. Where
 a role is to be spread, the others do their part of its load without any one of the variants.
 
-First the mix to arrive at: the cheapest once all that is ordered serves. Until a slow variant has started, only what is
+First the mix to arrive at: the cheapest once all that is ordered serves. What leaves is paid for until damping lets it
+go, so what runs gives way only to what is cheaper by more than that. Until a slow variant has started, only what is
 there and what starts faster serves, so then what is missing before is added: a fast dear variant bridges the start of a
 slow cheap one, and goes once that has come. A replica whose start is overdue is counted on at no horizon, nor is any
 further order of its variant: others stand in for it until it comes.
@@ -20,6 +21,7 @@ from autoscaler.domain.units import Seconds
 
 REPAID_WITHIN = Seconds(900.0)  # a start must pay for itself within the furthest horizon that forecasts look at
 ENOUGH = 1.0 - 1e-9
+UNBRIDGED = Seconds(60.0)  # so long one decision's capacity has to do: nothing is started for a shorter wait
 OVERDUE = math.inf
 """Arrival of a replica that should have been there long ago."""
 
@@ -38,6 +40,7 @@ class Option:
         0  # replicas of the role that may be lost while the rest is still enough; the same for all its options
     )
     spread: float = 0.0  # share of the role's load that the others are to do without this variant; the same for all
+    lasting: tuple[Seconds, ...] = ()  # how long each requested replica is still paid for if it leaves; else not at all
 
     @property
     def arrived(self) -> tuple[float, ...]:
@@ -51,18 +54,23 @@ class Option:
 
     def serving(self, count: int, horizon: Seconds) -> int:
         """Return how many of ``count`` replicas serve by a horizon."""
-        if self.lead <= horizon and not self.overdue:
+        latest = horizon + UNBRIDGED
+        if self.lead <= latest and not self.overdue:
             return count
-        return min(count, sum(1 for arrival in self.arrived if arrival <= horizon))
+        return min(count, sum(1 for arrival in self.arrived if arrival <= latest))
 
     def share(self, count: int, horizon: Seconds) -> float:
         """Return the part of the role's requirement at a horizon that ``count`` replicas do by then."""
         return self.serving(count, horizon) / self.alone if self.alone else 1.0
 
-    def cost(self, count: int) -> float:
-        """Return cost per hour: running replicas, and starts spread over the time in which they must pay."""
-        starts = max(0, count - self.requested)
-        return self.variant.cost_per_replica_hour * (count + starts * self.startup / REPAID_WITHIN)
+    def cost(self, count: int, stay: Seconds = Seconds(0.0)) -> float:
+        """Return cost per hour: running replicas; starts, and what leaves, spread over the time in which they must pay.
+
+        ``stay``: what leaves stays at least so long.
+        """
+        starting = max(0, count - self.requested) * self.startup
+        leaving = sum(min(max(stay, last), REPAID_WITHIN) for last in self.lasting[count : self.requested])
+        return self.variant.cost_per_replica_hour * (count + (starting + leaving) / REPAID_WITHIN)
 
 
 def cheapest(options: Sequence[Option]) -> tuple[int, ...]:

@@ -71,6 +71,15 @@ def stabilized(recommendation: int, current: int, behavior: Behavior, memory: Me
     return min(max(current, lowest), highest)
 
 
+def lasting(current: int, behavior: Behavior, memory: Memory, at: Instant) -> tuple[Seconds, ...]:
+    """Return how long the window of the way down keeps each of some replicas, were none of them recommended again."""
+    window = behavior.scale_down.stabilization_window
+    left: list[Seconds] = []
+    for entry in reversed(_younger(memory.recommendations, at, window)):
+        left += [Seconds(entry.at + window - at)] * (min(entry.replicas, current) - len(left))
+    return (*left, *[Seconds(0.0)] * (current - len(left)))
+
+
 def step_bounds(current: int, behavior: Behavior, memory: Memory, at: Instant) -> tuple[int, float]:
     """Return the smallest and the largest count that the step limits allow now (``math.inf``: any)."""
     return _floor(current, behavior.scale_down, memory, at), _ceiling(current, behavior.scale_up, memory, at)

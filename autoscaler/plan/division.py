@@ -134,9 +134,7 @@ class _Sides:
         self._situation, self._able = situation, able(situation)
         self._options = cache(lambda role, step: sized(role, step / STEPS))
         self._paces = Paces(situation, {role: [o.variant for o in self._options(role, STEPS)] for role in Role})
-        startup = max(known.startup for known in situation.knowledge.values())
-        window = situation.policy.behavior.scale_down.stabilization_window
-        self._passes = min(1.0, max(window, startup) / allocation.REPAID_WITHIN)  # what lasts until damping lets it go
+        self._startup = max(known.startup for known in situation.knowledge.values())
         self._size = cache(self._sized)
         self._carried = cache(self._carry)
 
@@ -193,12 +191,8 @@ class _Sides:
             serving=serving,
             there=tuple(max(count, option.requested) for option, count in pairs),
             carried=self._carried(role, serving),
-            cost=sum(option.cost(count) + self._leaving(option, count) for option, count in pairs),
+            cost=sum(option.cost(count, stay=self._startup) for option, count in pairs),
         )
-
-    def _leaving(self, option: Option, count: int) -> float:
-        """Return what replicas that leave cost until damping lets them go, spread like starts."""
-        return option.variant.cost_per_replica_hour * max(0, option.requested - count) * self._passes
 
     def _carry(self, role: Role, counts: tuple[int, ...]) -> int:
         """Return the most steps of the load that some replicas carry."""

@@ -37,7 +37,7 @@ def plans(situations: Sequence[Situation], memories: Sequence[Memories]) -> list
     """Return what to do for several policies, in their order: those that share a budget are planned together."""
     remembered = {s.policy.key: memory for s, memory in zip(situations, memories, strict=True)}
     planned: dict[str, tuple[ModelPlan, Memories]] = {}
-    for purse in budgets.purses([_draft(situation) for situation in situations]):
+    for purse in budgets.purses([_draft(situation, remembered[situation.policy.key]) for situation in situations]):
         wishes = [_wished(draft) for draft in budgets.affordable(purse)]
         damped = [_damped_all(wish, remembered[wish.policy.key]) for wish in wishes]
         for wish, limited in zip(wishes, budgets.limited(damped), strict=True):
@@ -62,15 +62,19 @@ def _settled(draft: Draft, wishes: Proposals, memories: Memories) -> tuple[Model
     return model, _remembered(situation, wishes, steps.actions, memories)
 
 
-def _draft(situation: Situation) -> Draft:
+def _draft(situation: Situation, memories: Memories) -> Draft:
     """Return what load asks for before anything is cut or damped: the cheapest mix of each role, as if alone."""
     policy = situation.policy
     proposals: dict[str, VariantPlan] = {}
     pools: list[tuple[Option, ...]] = []
-    division = divided(situation, lambda role, share: _options(situation, role, needs.of_role(situation, role, share)))
+
+    def sized(role: Role, share: float) -> tuple[Option, ...]:
+        return _options(situation, role, needs.of_role(situation, role, share), memories)
+
+    division = divided(situation, sized)
     for role in Role:
         needed = needs.of_role(situation, role, 1.0 if division is None else division.sized[role])
-        chosen, options = _chosen(situation, role), _options(situation, role, needed)
+        chosen, options = _chosen(situation, role), _options(situation, role, needed, memories)
         proposals |= {v.name: VariantPlan.of(v.min_replicas) for v in policy.pool(role)[len(chosen) :]}
         proposals |= _mix(options, needed) if needed else _unknown(situation, chosen)
         if division is not None:
@@ -84,8 +88,9 @@ def _chosen(situation: Situation, role: Role) -> tuple[Variant, ...]:
     return pool if situation.parts.variants else pool[:1]
 
 
-def _options(situation: Situation, role: Role, needed: Mapping[str, Need]) -> tuple[Option, ...]:
-    return tuple(_option(situation, v, needed[v.name]) for v in _chosen(situation, role) if v.name in needed)
+def _options(situation: Situation, role: Role, needed: Mapping[str, Need], memories: Memories) -> tuple[Option, ...]:
+    chosen = (variant for variant in _chosen(situation, role) if variant.name in needed)
+    return tuple(_option(situation, variant, needed[variant.name], memories) for variant in chosen)
 
 
 def _wished(draft: Draft) -> Draft:
@@ -125,7 +130,7 @@ def _explained(option: Option, proposal: VariantPlan) -> VariantPlan:
     return proposal.because(Reason(Code.START_OVERDUE, {"overdue": overdue})) if overdue else proposal
 
 
-def _option(situation: Situation, variant: Variant, need: Need) -> Option:
+def _option(situation: Situation, variant: Variant, need: Need, memories: Memories) -> Option:
     known, workload = situation.knowledge[variant.name], situation.workload(variant.name)
     option = Option(
         variant,
@@ -139,7 +144,9 @@ def _option(situation: Situation, variant: Variant, need: Need) -> Option:
     if not isinstance(workload, Workload):
         return option
     coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
-    return replace(option, requested=workload.requested, arrivals=coming)
+    memory = memories.get(variant.name) or behavior.Memory.starting(situation.at, workload.requested)
+    lasting = behavior.lasting(workload.requested, _rules(situation, variant.name), memory, situation.at)
+    return replace(option, requested=workload.requested, arrivals=coming, lasting=lasting)
 
 
 def _proposal(need: Need, count: int, losses: int, *, alone: bool) -> VariantPlan:

@@ -177,6 +177,36 @@ def test_a_start_on_a_node_is_nearer_than_one_without() -> None:
     assert model.expected_ready(pod("c", scheduled=1.0, ready=60.0), Instant(90.0)) == 60.0
 
 
+def shown(seconds: float, starts: int) -> StartupModel:
+    return StartupModel().updated([pod(f"p{i}", ready=seconds + i) for i in range(starts)], Instant(2.0 * seconds))
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "low", "high"),
+    [
+        pytest.param(StartupModel(), [shown(300.0, 3)], 270.0, 330.0, id="never started: as slow as the others"),
+        pytest.param(StartupModel(), [shown(30.0, 3)], 27.0, 36.0, id="never started: as fast as the others"),
+        pytest.param(shown(60.0, 2), [shown(300.0, 3)], 55.0, 90.0, id="its two own starts count for more"),
+        pytest.param(StartupModel(), [shown(300.0, 1), shown(80.0, 1)], 100.0, 250.0, id="others differ: in between"),
+    ],
+)
+def test_what_nobody_started_takes_as_long_as_other_variants(
+    own: StartupModel, others: list[StartupModel], low: float, high: float
+) -> None:
+    assert low < own.beside(others).quantile(0.5) < high
+
+
+def test_others_that_nobody_started_either_tell_nothing() -> None:
+    known = shown(60.0, 2)
+    assert known.beside([]) is known
+    assert known.beside([StartupModel()]) is known
+
+
+def test_a_start_of_another_variant_under_way_tells_too() -> None:
+    slow = StartupModel().updated([pod("s")], Instant(400.0))
+    assert StartupModel().beside([slow]).quantile(0.5) > 1.5 * StartupModel().quantile(0.5)
+
+
 def test_starts_survive_text() -> None:
     model = StartupModel().updated([pod("a", scheduled=4.0, ready=95.0), pod("b", scheduled=2.0)], Instant(100.0))
     assert StartupModel.from_json(model.to_json()) == model

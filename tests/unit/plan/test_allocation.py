@@ -18,9 +18,15 @@ def variant(name: str, price: float, *, least: int = 0, most: int = 10) -> Varia
 
 
 def option(
-    chosen: Variant, alone: int, requested: int = 0, *, lead: Seconds = FAST, arrivals: tuple[float, ...] | None = None
+    chosen: Variant,
+    alone: int,
+    requested: int = 0,
+    *,
+    lead: Seconds = FAST,
+    arrivals: tuple[float, ...] | None = None,
+    lasting: tuple[Seconds, ...] = (),
 ) -> Option:
-    return Option(chosen, alone, requested, lead, lead, arrivals)
+    return Option(chosen, alone, requested, lead, lead, arrivals, lasting=lasting)
 
 
 CHEAP, DEAR = variant("cheap", 1.0), variant("dear", 4.0)
@@ -56,6 +62,40 @@ def test_a_switch_pays_for_its_starts(price: float, counts: tuple[int, ...]) -> 
     assert allocation.cheapest([option(variant("other", price), 4, 0, lead=SLOW), running])[0] == counts[0]
 
 
+@pytest.mark.parametrize(
+    ("lasts", "counts"),
+    [
+        pytest.param(0.0, (4, 0), id="what would be gone at once gives way to what is cheaper by more than a start"),
+        pytest.param(300.0, (0, 4), id="what would be paid for five more minutes stays"),
+        pytest.param(60.0, (4, 0), id="the less so, the sooner it would be gone"),
+    ],
+)
+def test_what_runs_gives_way_only_to_what_is_cheaper_by_more_than_its_leaving_costs(
+    lasts: float, counts: tuple[int, ...]
+) -> None:
+    running = option(variant("running", 1.0), 4, 4, lasting=(Seconds(lasts),) * 4)
+    assert allocation.cheapest([option(variant("other", 0.8), 4, 0), running]) == counts
+
+
+def test_a_mix_that_was_left_a_moment_ago_is_not_gone_back_to() -> None:
+    """What leaves is nearly paid for, what came is not: the same prices that brought the change make it last."""
+    cheap, dear = variant("cheap", 1.0, least=1), variant("dear", 1.9)
+    gone = (Seconds(30.0),) * 3
+    came = (Seconds(285.0),)
+    before = [option(cheap, 3, 2), option(dear, 1, 0)]
+    after = [option(cheap, 3, 3, lasting=gone), option(dear, 1, 1, lasting=came)]
+    assert allocation.cheapest(before) == (1, 1)
+    assert allocation.cheapest(after) == (1, 1)
+
+
+def test_leaving_counts_replica_by_replica_and_no_more_than_a_whole_hour_does() -> None:
+    lasting = (Seconds(9000.0), Seconds(450.0), Seconds(0.0))
+    some = option(CHEAP, 3, 3, lasting=lasting)
+    assert [some.cost(n) for n in range(4)] == pytest.approx([1.5, 1.5, 2.0, 3.0])
+    assert some.cost(2, stay=Seconds(90.0)) == pytest.approx(2.1)
+    assert allocation.cheapest([option(CHEAP, 0, 3, lasting=lasting)]) == (0,)
+
+
 def test_a_fast_dear_variant_bridges_the_start_of_a_slow_cheap_one_and_goes() -> None:
     waiting = (0.0, 0.0, 200.0, 200.0, 200.0, 200.0)
     came = (0.0,) * 6
@@ -65,8 +105,22 @@ def test_a_fast_dear_variant_bridges_the_start_of_a_slow_cheap_one_and_goes() ->
     assert [allocation.cheapest(options) for options in (begin, between, end)] == [(6, 2), (6, 2), (6, 0)]
 
 
-def test_without_a_faster_variant_there_is_no_bridge() -> None:
-    assert allocation.cheapest([option(CHEAP, 6, 2, lead=SLOW), option(DEAR, 3, 0, lead=SLOW)]) == (6, 0)
+@pytest.mark.parametrize(
+    ("lead", "bridge"),
+    [
+        pytest.param(300.0, 0, id="no variant is faster"),
+        pytest.param(240.0, 0, id="faster by no more than one decision has to do"),
+        pytest.param(239.0, 2, id="faster by more"),
+    ],
+)
+def test_without_a_faster_variant_there_is_no_bridge(lead: float, bridge: int) -> None:
+    dear = option(DEAR, 3, 0, lead=Seconds(lead))
+    assert allocation.cheapest([option(CHEAP, 6, 2, lead=SLOW), dear]) == (6, bridge)
+
+
+def test_no_bridge_to_what_is_about_to_come() -> None:
+    nearly = option(CHEAP, 6, 6, lead=SLOW, arrivals=(0.0, 0.0, *[119.0] * 4))
+    assert allocation.cheapest([nearly, option(DEAR, 3, 0)]) == (6, 0)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +150,13 @@ def test_no_mix_within_bounds_that_is_enough_costs_less(seed: int) -> None:
     alone = [1 + seed % 7, 1 + seed % 5, 1 + seed % 3]
     prices = [1.0, 1.0 + seed % 4, 1.5 + seed % 6]
     options = [
-        option(variant(f"v{n}", prices[n], least=seed % 2, most=4 + n), alone[n], (seed // 3) % 4) for n in range(3)
+        option(
+            variant(f"v{n}", prices[n], least=seed % 2, most=4 + n),
+            alone[n],
+            (seed // 3) % 4,
+            lasting=(Seconds(60.0 * (seed % 6)),) * ((seed // 3) % 4),
+        )
+        for n in range(3)
     ]
     best = allocation.cheapest(options)
     every = itertools.product(*(range(o.variant.min_replicas, o.variant.max_replicas + 1) for o in options))
