@@ -95,7 +95,7 @@ def _options(folder: Path, estate: Estate, address: str) -> list[str]:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    return {**os.environ, "HOME": folder, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "HOME": folder, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}  # as the image says
 
 
 def _ticks(controller: subprocess.Popen[str], wanted: int) -> Iterator[Tick]:

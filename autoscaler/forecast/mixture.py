@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.forecast.memory import NODES
+from autoscaler.forecast.minutes import IntArray
 from autoscaler.performance.step import FloatArray
 
 HALF_LIVES = (240.0, 2880.0)
@@ -26,7 +27,10 @@ DOUBT = 10.0 * LEAD
 """So many minutes of losses, by node, are taken from the priors: the first few decide little, and errors of forecasts
 that reach far ahead overlap, so that ten minutes of them are hardly one."""
 
-SLOTS = max(NODES) + 1
+SLOTS = int(LEAD.sum())
+"""A forecast for so many minutes ahead waits as long, so each node has that many slots, behind those of nearer ones."""
+
+FIRST_SLOTS = np.cumsum(LEAD) - LEAD
 
 
 @dataclass(slots=True)
@@ -35,7 +39,7 @@ class Mixture:
 
     losses: FloatArray  # (half-lives, experts, nodes): discounted sums
     counts: FloatArray  # (half-lives, experts, nodes): discounted numbers of losses
-    waiting: FloatArray  # (slots, experts, nodes): forecasts by minute modulo slots; NaN: none
+    waiting: FloatArray  # (slots, experts): forecasts by node, and minute modulo the node's lead; NaN: none
     weights: FloatArray  # (experts, nodes)
     priors: FloatArray  # (experts,)
 
@@ -48,18 +52,18 @@ class Mixture:
         """
         experts = len(priors)
         shape = (len(HALF_LIVES), experts, len(NODES))
-        waiting = np.full((SLOTS, experts, len(NODES)), np.nan)
+        waiting = np.full((SLOTS, experts), np.nan)
         return cls(np.zeros(shape), np.zeros(shape), waiting, np.full(shape[1:], 1.0 / experts), np.array(priors))
 
     def issue(self, minute: int, forecasts: FloatArray) -> None:
         """Remember what each expert expects; ``minute`` is the first that is not known yet; NaN: no opinion."""
-        self.waiting[minute % SLOTS] = forecasts
+        self.waiting[_slots(minute)] = forecasts.T
         self._weigh(~np.isnan(forecasts))
 
     def settle(self, minute: int, came: float) -> None:
         """Take in the load of a minute; a gap (NaN) settles nothing."""
-        slots = (minute + 1 - LEAD) % SLOTS
-        issued = self.waiting[slots, :, np.arange(len(NODES))].T
+        slots = _slots(minute + 1)  # a lead later each node comes to the same one
+        issued = self.waiting[slots].T
         if not math.isnan(came):
             losses = np.abs(issued - came)
             known = ~np.isnan(losses)
@@ -67,7 +71,7 @@ class Mixture:
                 kept = 0.5 ** (1.0 / half_life)
                 self.losses[i] = np.where(known, kept * self.losses[i] + np.where(known, losses, 0.0), self.losses[i])
                 self.counts[i] = np.where(known, kept * self.counts[i] + 1.0, self.counts[i])
-        self.waiting[(minute + 1) % SLOTS] = np.nan  # nothing issued yet for the minutes after this one
+        self.waiting[slots] = np.nan  # nothing issued yet for the minutes after this one
 
     def _weigh(self, speaking: NDArray[np.bool_]) -> None:
         typical = self.losses.sum(axis=1, keepdims=True) / np.maximum(self.counts.sum(axis=1, keepdims=True), 1e-9)
@@ -85,3 +89,8 @@ class Mixture:
         total = weights.sum(axis=0)
         said = (weights * np.where(silent, 0.0, forecasts)).sum(axis=0)
         return np.asarray(np.divide(said, total, out=np.full_like(total, np.nan), where=total > 0))
+
+
+def _slots(minute: int) -> IntArray:
+    """Return where forecasts wait that are made when ``minute`` is the first not known yet, by node."""
+    return np.asarray(FIRST_SLOTS + minute % LEAD)
