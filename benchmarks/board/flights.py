@@ -1,6 +1,7 @@
 """Cells of the scoreboard: flown one by one, kept in a file each, so that a run that was stopped goes on.
 
 A cell that fails is a result with its error. Same code and same files, same cells: results of other code are not used.
+What only our decider imports is not code of the others' cells, so that a change of ours asks for ours alone.
 """
 
 import hashlib
@@ -13,13 +14,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import grimp
+
 from autoscaler.backtest.bound import bound
-from autoscaler.backtest.contenders import contender, same
+from autoscaler.backtest.contenders import ABLATED, OURS, contender, same
 from autoscaler.backtest.run import Flight, Told, flown, over
 from benchmarks.board.tracks import ROOT, Track, scene
 from benchmarks.referee import cells as referee
 
 CODE = ("autoscaler", "benchmarks/referee", "benchmarks/board/profiles")
+PACKAGE = "autoscaler"
+FLIES = ("autoscaler.backtest.run", "autoscaler.backtest.bound")
+DECIDES = "autoscaler.decider"
+DECIDED = frozenset({OURS, *ABLATED})
 ENDINGS = {".py", ".yaml", ".json", ".npz", ".gz"}
 Found: TypeAlias = Mapping[str, Any]
 """What came of a cell, as JSON holds it: a score, a bound or a referee's result, or ``error``."""
@@ -58,18 +65,38 @@ class Cell:
         words = "-".join(
             f"{value:g}" if isinstance(value, float) else str(value) for value in asdict(self.task).values()
         )
-        return Path(code()) / place / f"{type(self.task).__name__.lower()}-{words}.json"
+        return Path(code(ours=self.ours)) / place / f"{type(self.task).__name__.lower()}-{words}.json"
+
+    @property
+    def ours(self) -> bool:
+        """Tell whether our decider decides in it."""
+        return isinstance(self.task, Refereed) or (isinstance(self.task, Flight) and self.task.policy in DECIDED)
 
 
 @cache
-def code() -> str:
-    """Return a hash of the code under test."""
-    told = hashlib.sha256()
+def code(*, ours: bool = True) -> str:
+    """Return a hash of the code under test: of what flies our decider, or of what flies the others."""
+    told, flies = hashlib.sha256(), modules(ours=ours)
     for folder in CODE:
         for file in sorted((ROOT / folder).rglob("*")):
-            if file.suffix in ENDINGS:
+            of_package = file.suffix == ".py" and file.is_relative_to(ROOT / PACKAGE)
+            if file.suffix in ENDINGS and (file in flies or not of_package):
                 told.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     return told.hexdigest()[:12]
+
+
+def modules(*, ours: bool) -> frozenset[Path]:
+    """Return the files that a flight of ours imports, or of others: what it would import without our decider."""
+    graph = grimp.build_graph(PACKAGE, cache_dir=None)
+    if not ours:
+        graph.remove_module(DECIDES)
+    found = {module for root in FLIES for module in (root, *graph.find_upstream_modules(root))}
+    return frozenset(_file(module) for module in found)
+
+
+def _file(module: str) -> Path:
+    path = ROOT / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @dataclass(frozen=True, slots=True)

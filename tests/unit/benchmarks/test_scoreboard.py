@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoscaler.backtest.contenders import ABLATED, CONTENDERS
+from autoscaler.backtest.run import Flight
+from autoscaler.decider import Decider
 from benchmarks import scoreboard
-from benchmarks.board import tracks
+from benchmarks.board import flights, tracks
 from benchmarks.board.tracks import ROOT, Half, Track
 
 POLICY = ROOT / "examples" / "tunnel_hour" / "policy.yaml"
@@ -133,3 +136,21 @@ def test_other_limits_and_prices_are_other_cells() -> None:
         v.accelerator: v.cost_per_replica_hour / usual.variant(v.name).cost_per_replica_hour for v in other.variants
     }
     assert ratios == {"L40S": 1.0, "A100-SXM-80GB": 1.0, "H200-SXM": 2.0}
+
+
+def test_a_change_of_ours_asks_for_ours_alone() -> None:
+    ours, others = flights.modules(ours=True), flights.modules(ours=False)
+    only = {file.relative_to(ROOT).as_posix() for file in ours - others}
+    assert others < ours
+    assert {"autoscaler/decider.py", "autoscaler/plan/planner.py", "autoscaler/forecast/room.py"} <= only
+    assert not any(
+        file.startswith(("autoscaler/simulate", "autoscaler/backtest", "autoscaler/domain/po")) for file in only
+    )
+
+
+def test_no_cell_of_others_is_decided_by_ours() -> None:
+    (track,) = (track for track in tracks.development() if track.name == "rag-burst")
+    for name, player in {**CONTENDERS, **ABLATED}.items():
+        decides = player.decider(tracks.scene(track), 60.0, player.knob.default)
+        cell = flights.Cell(Flight(name, 60.0, 0, player.knob.default), track)
+        assert isinstance(decides, Decider) == cell.ours, name
