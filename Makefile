@@ -69,7 +69,8 @@ build/referee/bin/python: $(UV) ## the independent referee's simulator (227 MB),
 	UV_PROJECT_ENVIRONMENT=build/referee $(UV) sync --quiet --frozen --no-dev --inexact
 	$(UV) pip install --quiet --python $@ --no-deps ai-dynamo-runtime==1.6.1
 
-scoreboard: bench-scoreboard ## every policy x trace x start-up time x seed
+scoreboard: setup ## every policy x trace x start-up time x seed, on the tunnel as machine code where there is a C compiler
+	@$(RUN) python -m tools.compiled -m benchmarks.scoreboard $(ARGS)
 
 chaos: bench-chaos ## faults at random points; ARGS="--seed N" repeats one
 
