@@ -10,7 +10,6 @@ Candes 2021): coverage holds through changes of the error's distribution. Until 
 import bisect
 import itertools
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -52,7 +51,7 @@ class Calibration:
     swift: float = 0.0  # the same, remembered briefly
     errors: int = 0
     fit: float = 1.0  # how large errors were in the beginning, over what was expected before there were any
-    recent: deque[float] = field(default_factory=deque)
+    recent: list[float] = field(default_factory=list)  # a deque would hold room for 64 of them from the first on
     ranked: list[float] = field(default_factory=list)
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
     since_event: int = WINDOW  # errors since one beyond every bound was counted
@@ -100,7 +99,7 @@ class Calibration:
         self.recent.append(score)
         bisect.insort(self.ranked, score)
         if len(self.recent) > WINDOW:
-            del self.ranked[bisect.bisect_left(self.ranked, self.recent.popleft())]
+            del self.ranked[bisect.bisect_left(self.ranked, self.recent.pop(0))]
         for i, (q, offset) in enumerate(zip(PROBABILITIES, offsets, strict=True)):
             step = GAMMA * min(1.0, 10.0 * (1.0 - q))  # rare misses move rare levels gently
             missed = 1.0 if score > offset else 0.0
@@ -122,7 +121,7 @@ class Calibration:
 
     def copy(self) -> "Calibration":
         """Return an independent calibration with the same scores."""
-        return replace(self, recent=deque(self.recent), ranked=list(self.ranked), misses=list(self.misses))
+        return replace(self, recent=list(self.recent), ranked=list(self.ranked), misses=list(self.misses))
 
     def blended(self, prior: tuple[float, ...], span: float) -> tuple[float, ...]:
         """Return an offset per probability: own scores as far as they carry, the prior for the rest; never falling.

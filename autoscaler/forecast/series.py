@@ -3,7 +3,6 @@
 import bisect
 import functools
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -78,7 +77,7 @@ class Ledger:
 
     mean: Calibration = field(default_factory=Calibration)
     maximum: Calibration = field(default_factory=Calibration)
-    waiting: deque[Waiting] = field(default_factory=deque)
+    waiting: list[Waiting] = field(default_factory=list)
 
     def settle(self, horizon: int, hold: int, came: FloatArray, waited: Waiting) -> None:
         """Score a forecast whose window is over; a gap in it says nothing."""
@@ -153,7 +152,7 @@ class SeriesForecaster:
         minutes = self.memory.minutes
         for (horizon, hold), ledger in self.ledgers.items():
             while ledger.waiting and ledger.waiting[0].minute + horizon + hold <= minutes.end:
-                waited = ledger.waiting.popleft()
+                waited = ledger.waiting.pop(0)
                 came = minutes.between(waited.minute, waited.minute + horizon + hold)
                 ledger.settle(horizon, hold, came, waited)
 
