@@ -88,15 +88,18 @@ def reference(scenario: str, startup_s: float, policy: str) -> Reference:
     return _references()[scenario, startup_s, policy]
 
 
-def cell(scenario: str, startup_s: float, seeds: tuple[int, ...], python: Path = PYTHON) -> Cell:
-    """Run ours on a cell: 5 to 60 s a seed."""
-    return Cell(scenario, startup_s, tuple(_run(scenario, startup_s, seed, python) for seed in seeds))
+def cell(
+    scenario: str, startup_s: float, seeds: tuple[int, ...], python: Path = PYTHON, *, without: tuple[str, ...] = ()
+) -> Cell:
+    """Run ours on a cell: 5 to 60 s a seed; ``without`` some of its parts (``autoscaler/plan/parts.py``)."""
+    return Cell(scenario, startup_s, tuple(_run(scenario, startup_s, seed, python, without) for seed in seeds))
 
 
-def _run(scenario: str, startup_s: float, seed: int, python: Path) -> Mapping[str, Any]:
+def _run(scenario: str, startup_s: float, seed: int, python: Path, without: tuple[str, ...]) -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         words = [str(python), "-m", "benchmarks.referee._cell", scenario, str(startup_s), str(seed), str(result)]
+        words += without
         subprocess.run(words, check=True, cwd=ROOT)  # noqa: S603 - our own module
         found: Mapping[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return found

@@ -25,6 +25,7 @@ from autoscaler.performance.calibrate import WARM_UP
 from autoscaler.performance.prior import Prior, Serving, physics_prior
 from autoscaler.performance.shapes import built_in
 from autoscaler.performance.step import Handover
+from autoscaler.plan.parts import ALL, Parts
 
 TICK_MS = 5_000.0
 POLICY = "referee/model"
@@ -140,10 +141,14 @@ class ProfileCounts:
 class RefereePolicy:
     """Translates between the referee and a Decider."""
 
-    def __init__(self, scenario: Any) -> None:  # noqa: ANN401 - the referee's Scenario, of a package that has no types
+    def __init__(
+        self,
+        scenario: Any,  # noqa: ANN401 - the referee's Scenario, of a package that has no types
+        parts: Parts = ALL,
+    ) -> None:
         """Begin with what the scenario announces: promises, bounds, prices, and what data sheets say."""
         self.policy = slo_policy(scenario)
-        self.decider = Decider([self.policy], {POLICY: priors(scenario)}, period=Seconds(TICK_MS / 1000))
+        self.decider = Decider([self.policy], {POLICY: priors(scenario)}, period=Seconds(TICK_MS / 1000), parts=parts)
         self.kv_tokens = float(scenario.engine["num_gpu_blocks"] * scenario.engine["block_size"])
         self.counts = {name: ProfileCounts() for name in scenario.slo}
         self.hit_rate = 0.0
@@ -297,9 +302,9 @@ def slo_policy(scenario: Any) -> SLOPolicy:  # noqa: ANN401
     )
 
 
-def make_policy(scenario: Any) -> RefereePolicy:  # noqa: ANN401
+def make_policy(scenario: Any, parts: Parts = ALL) -> RefereePolicy:  # noqa: ANN401
     """Build a policy, as the referee calls it."""
-    return RefereePolicy(scenario)
+    return RefereePolicy(scenario, parts)
 
 
 def priors(scenario: Any) -> dict[str, Prior]:  # noqa: ANN401
