@@ -67,12 +67,13 @@ class _Rows:
 
     def __getitem__(self, reading: str) -> Mapping[str, Sequence[Row]]:
         """Return the rows of a reading by pod, without pods that have none."""
-        if reading not in self.snapshot.readings:
-            self.lacking.add(reading)
-            return {}
-        if reading not in self._found:
-            self._found[reading] = _by_pod(self.table, self.snapshot, reading, self.pods)
-        return self._found[reading]
+        found = self._found.get(reading)
+        if found is None:
+            if reading not in self.snapshot.readings:
+                self.lacking.add(reading)
+                return {}
+            found = self._found[reading] = _by_pod(self.table, self.snapshot, reading, self.pods)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,8 @@ class Engines:
             return state
         if failure := self.snapshot.failure(*readings):
             return failure
+        if value is not None and math.isfinite(value):  # by far the most frequent: nothing has to be said of it
+            return value
         return as_signal(value, self.snapshot.at, f"{readings[0]} of {pod}")
 
 

@@ -41,6 +41,10 @@ class Snapshot:
         default_factory=dict, init=False, repr=False, compare=False
     )
     _keys: dict[tuple[str, ...], dict[int, Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _failed: dict[str, Missing] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._failed.update((name, rows) for name, rows in self.readings.items() if isinstance(rows, Missing))
 
     def by(self, reading: str, *labels: str) -> Mapping[Key, Sequence[Row]]:
         """Return the rows of a reading by the values of some labels.
@@ -66,11 +70,9 @@ class Snapshot:
 
     def failure(self, *readings: str) -> Missing | None:
         """Return why one of these readings is missing as a whole, if one is."""
-        for name in readings:
-            found = self.readings.get(name)
-            if isinstance(found, Missing):
-                return found
-        return None
+        if not self._failed:  # the rule; asked for each signal of each pod
+            return None
+        return next((self._failed[name] for name in readings if name in self._failed), None)
 
     @classmethod
     def unreachable(cls, missing: Missing) -> "Snapshot":
