@@ -22,7 +22,8 @@ from autoscaler.backtest.run import Flight, Told, flown, over
 from benchmarks.board.tracks import ROOT, Track, scene
 from benchmarks.referee import cells as referee
 
-CODE = ("autoscaler", "benchmarks/referee", "benchmarks/board/profiles")
+CODE = ("autoscaler", "benchmarks/board/profiles")
+REFEREE = "benchmarks/referee"
 PACKAGE = "autoscaler"
 FLIES = ("autoscaler.backtest.run", "autoscaler.backtest.bound")
 DECIDES = "autoscaler.decider"
@@ -77,7 +78,7 @@ class Cell:
 def code(*, ours: bool = True) -> str:
     """Return a hash of the code under test: of what flies our decider, or of what flies the others."""
     told, flies = hashlib.sha256(), modules(ours=ours)
-    for folder in CODE:
+    for folder in (*CODE, *([REFEREE] if ours else [])):
         for file in sorted((ROOT / folder).rglob("*")):
             of_package = file.suffix == ".py" and file.is_relative_to(ROOT / PACKAGE)
             if file.suffix in ENDINGS and (file in flies or not of_package):
