@@ -121,6 +121,10 @@ def _explained(reason: yaml.MarkedYAMLError) -> str:
     return text if ";" in text else f"{text}; check indentation, quotes and brackets"
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""What escapes can spell, and nothing can print."""
+
+
 class _Resolver(BaseResolver):
     """Tells plain scalars apart, less eagerly than YAML 1.1: ``010`` and ``yes`` are text."""
 
@@ -172,15 +176,25 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
         self._values += 1
         self._depth += 1
         try:
-            return super().compose_node(parent, index)
+            node = super().compose_node(parent, index)
         finally:
             self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and _HALF.search(node.value):
+            msg = "an escape spells half a character (a lone surrogate); write the character itself"
+            raise yaml.MarkedYAMLError(problem=msg, problem_mark=event.start_mark)  # type: ignore[arg-type] # as above
+        return node
 
 
 def _nodes(text: str, most_values: int) -> Iterator[yaml.Node]:
     loader = _Loader(text, most_values)
-    while loader.check_node():
-        node = loader.get_node()
+    while True:
+        try:
+            if not loader.check_node():
+                return
+            node = loader.get_node()
+        except (OverflowError, ValueError):  # PyYAML takes any eight digits for a character
+            msg = "an escape like \\U00110000 names no character; write the character itself"
+            raise yaml.MarkedYAMLError(problem=msg, problem_mark=loader.get_mark()) from None
         if node is not None:
             yield node
 

@@ -238,6 +238,9 @@ def test_the_same_names_in_other_namespaces_are_other_workloads(tmp_path: Path) 
         pytest.param(b"a: b\nc: \xff\xfe\n", ":2: is not UTF-8 text", id="not text"),
         pytest.param(b"--- a\n" * 20_001, "more than 20000 keys and values", id="too many"),
         pytest.param(b"a: \x00\n", "YAML: unacceptable character", id="control character"),
+        pytest.param(b'a: 1\nb: "\\U99999999"\n', ":2: YAML: an escape like", id="no character's number"),
+        pytest.param(b'a: "\\U00110000"\n', ":1: YAML: an escape like", id="beyond the last character"),
+        pytest.param(b'a: 1\n"\\uD800": 1\n', ":2: YAML: an escape spells half a character", id="half a character"),
     ],
 )
 def test_files_that_are_no_policies_at_all_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
