@@ -128,6 +128,9 @@ time on one core of whatever machine ran it (the moonshot is beside the target),
 One hour and one week of chat (1,500 prompt and 250 output tokens on average) on 8 prefill and 12 decode replicas of
 Llama-3.1-8B on H200; `prefix`: system prompts of 1,024 tokens, 50 of them, prefix caching on.
 
+The same sources as machine code serve three times as many: `python -m tools.compiled -m benchmarks.sim --quick`. What a
+whole flight costs, policies and scrapes included: [flights](flight-speed.md).
+
 {table}
 """
 
