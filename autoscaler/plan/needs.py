@@ -77,7 +77,7 @@ def _of_variant(
     served, due, later = stage(situation, variant, classes), goals(classes), coming[known.lead]
     queued = _backlog(situation, variant.role, served, classes, soon, known, share)
     prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]
-    most = 2 * max(1, variant.max_replicas)
+    most = 2 * max(1, sum(other.max_replicas for other in situation.policy.pool(variant.role)))
     sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
     decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
     clears = queued > 0 and sizes.replicas(CLEARING) > sizes.replicas(decisive)

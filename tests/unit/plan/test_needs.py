@@ -103,3 +103,21 @@ def test_beyond_the_maximum_the_need_says_what_is_missed() -> None:
     tight = planning.variant(Role.PREFILL, most=1), planning.variant(Role.DECODE)
     crowded = replace(situation(16.0), policy=planning.policy(*tight))
     assert needs.of_role(crowded, Role.PREFILL)["prefill"].wanted.short["to"] == 1
+
+
+def test_few_allowed_replicas_of_one_variant_do_not_make_each_of_them_more() -> None:
+    busy = situation(40.0)
+    roomy, tight = (
+        replace(
+            busy,
+            policy=planning.policy(
+                planning.variant(Role.PREFILL),
+                planning.variant(Role.PREFILL, name="spare", most=most),
+                planning.variant(Role.DECODE),
+            ),
+            knowledge={**busy.knowledge, "spare": busy.knowledge["prefill"]},
+        )
+        for most in (20, 1)
+    )
+    alone = [needs.of_role(allowed, Role.PREFILL)["spare"].wanted.replicas for allowed in (roomy, tight)]
+    assert alone[0] == alone[1] > 2
