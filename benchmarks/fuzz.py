@@ -176,7 +176,8 @@ def table(tallies: dict[str, Tally]) -> str:
 def reached(tallies: dict[str, Tally]) -> str:
     """Return how many parsers had the inputs that are wanted, in words."""
     done = sum(tally.inputs >= WANTED for tally in tallies.values())
-    return f"**{done} of {len(parsers())} parsers had {WANTED:,} inputs or more**; for the others time did not reach."
+    missing = "" if done == len(parsers()) else "; for the others time did not reach"
+    return f"**{done} of {len(parsers())} parsers had {WANTED:,} inputs or more**{missing}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
