@@ -97,6 +97,10 @@ def _translate(copy: Path) -> None:
     if shutil.which(compiler) is None:
         msg = f"there is no C compiler {compiler}; install one, or name it in $CC"
         raise Untranslatable(msg)
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.exists():
+        msg = f"there is no {header}; install Python's headers (python3-dev)"
+        raise Untranslatable(msg)
     print("Translating the tunnel, once for these sources ...", file=sys.stderr, flush=True)
     files = [f"{PACKAGE}/simulate/{name}.py" for name in TUNNEL]
     environment = {**os.environ, "CFLAGS": EXACT, "PYTHONPATH": str(copy)}
