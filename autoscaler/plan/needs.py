@@ -1,6 +1,8 @@
 """What a role needs of each of its variants, alone: present load, load to come, and work that already waits.
 
-The present load counts in full, whatever a forecast makes of the next minute: a forecast may only add to it.
+The present load counts in full, whatever a forecast makes of the next minute: a forecast may only add to it. While more
+misses are seen than promised, it counts for as much more as the margin says: a plan for what is there now is always a
+start behind a load that grows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +50,8 @@ def of_role(situation: Situation, role: Role, share: float = 1.0) -> Mapping[str
     pool = situation.policy.pool(role)
     horizons = {situation.soon, *(situation.knowledge[variant.name].lead for variant in pool)}
     coming = {h: traffic.levels(role, h, demands, margin) for h in horizons}  # variants often share a lead
-    soon = coming[situation.soon].at_least(traffic.present(role, situation.soon, demands)).part(share)
+    present = margin * traffic.present(role, situation.soon, demands)
+    soon = coming[situation.soon].at_least(present).part(share)
     coming = {h: levels.part(share) for h, levels in coming.items()}
     return {variant.name: _of_variant(situation, variant, known, soon, coming, share) for variant in pool}
 

@@ -14,7 +14,7 @@ from tests import planning
 ABSENT = Missing(GapReason.ABSENT, planning.NOW)
 
 
-def situation(kv: tuple[Signal[float], ...], computed: Signal[float]) -> Situation:
+def situation(kv: tuple[Signal[float], ...], computed: Signal[float], preemptions: Signal[float] = 0.0) -> Situation:
     fleet = {"prefill": planning.workload("prefill", 1), "decode": planning.workload("decode", len(kv))}
     engines = {"prefill-0": planning.engine("prefill-0")} | {
         f"decode-{n}": replace(
@@ -22,6 +22,7 @@ def situation(kv: tuple[Signal[float], ...], computed: Signal[float]) -> Situati
             kv_use_ratio=use,
             prompt_tokens_per_second=1000.0,
             computed_prompt_tokens_per_second=computed,
+            preemptions_per_second=preemptions,
         )
         for n, use in enumerate(kv)
     }
@@ -47,3 +48,17 @@ def test_alarms(kv: tuple[Signal[float], ...], computed: Signal[float], target: 
     assert raised["prefill"] == wishes["prefill"]
     assert raised["decode"].target == target
     assert [reason.code for reason in raised["decode"].reasons] == ([] if code is None else [code])
+
+
+@pytest.mark.parametrize(
+    ("preemptions", "target"),
+    [
+        pytest.param(0.2, 9, id="what was preempted is computed again"),
+        pytest.param(0.0, 3, id="nobody lacks memory"),
+        pytest.param(ABSENT, 3, id="nothing is told of preemptions"),
+    ],
+)
+def test_a_lack_of_memory_is_no_broken_hand_over(preemptions: Signal[float], target: int) -> None:
+    wishes = {"prefill": VariantPlan.of(2), "decode": VariantPlan.of(9)}
+    raised = alarms.raised(situation((0.9, 0.9, 0.9), 900.0, preemptions), wishes)
+    assert raised["decode"].target == target

@@ -121,3 +121,12 @@ def test_few_allowed_replicas_of_one_variant_do_not_make_each_of_them_more() -> 
     )
     alone = [needs.of_role(allowed, Role.PREFILL)["spare"].wanted.replicas for allowed in (roomy, tight)]
     assert alone[0] == alone[1] > 2
+
+
+@pytest.mark.parametrize(("margin", "more"), [(0.5, False), (1.0, False), (1.6, True)])
+def test_what_is_missed_counts_on_top_of_the_present_load_whatever_is_foretold(margin: float, *, more: bool) -> None:
+    flat = situation(20.0)
+    flat = replace(flat, demand=unchanging(flat.demand))
+    missed = replace(flat, margins=Margins({(Role.DECODE, "rag"): math.log(margin)}))
+    usual, wary = (needs.of_role(one, Role.DECODE)["decode"] for one in (flat, missed))
+    assert (wary.lower > usual.lower) is more
