@@ -2,7 +2,7 @@
 
 The present load counts in full, whatever a forecast makes of the next minute: a forecast may only add to it. While more
 misses are seen than promised, it counts for as much more as the margin says: a plan for what is there now is always a
-start behind a load that grows.
+start behind a load that grows. A queue is cleared on top of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,8 @@ def _of_variant(
     known = situation.knowledge[variant.name]
     served, due, later = stage(situation, variant, classes), goals(classes), coming[known.lead]
     queued = _backlog(situation, variant.role, served, classes, soon, known, share)
-    prospects = [soon, later, later.highest(), *([later.with_flow(queued)] if queued > 0 else [])]
+    clearing = [later.at_least(soon.tokens_per_s[0]).with_flow(queued)] if queued > 0 else []
+    prospects = [soon, later, later.highest(), *clearing]
     most = 2 * max(1, sum(other.max_replicas for other in situation.policy.pool(variant.role)))
     sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
     decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
