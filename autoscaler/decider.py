@@ -75,9 +75,7 @@ class VariantModel:
 
     def learn(self, at: Instant, workload: Workload, engines: Mapping[str, EngineLoad]) -> tuple[Sample, ...]:
         """Take in start-up times of all pods; return what those that are warm and stay teach of their speed."""
-        started = self.started.updated(workload.pods, at)
-        if started.starts != self.started.starts:
-            self.started = started
+        self.started = self.started.updated(workload.pods, at)
         warm = [engines[pod.name] for pod in workload.pods if pod.name in engines and calibrate.teaches(pod, at)]
         return calibrate.samples(warm, self.variant.role)
 

@@ -233,10 +233,10 @@ class Loads:
             total(self._engines.on(_only(Role.DECODE), "engine_ttft_sum")),
             total(self._engines.on(_only(Role.DECODE), "engine_ttft_count")),
         )
-        later = math.nan if decode is None else decode
-        unified = self._ttft_on(Role.UNIFIED, limit)
-        prefill = self._ttft_on(Role.PREFILL, limit, 0.0 if math.isnan(later) else later)
-        if prefill is not None and math.isnan(later):
+        unified, prefill = self._ttft_on(Role.UNIFIED, limit), None
+        if decode is not None and not math.isnan(decode):
+            prefill = self._ttft_on(Role.PREFILL, limit, decode)
+        elif self._ttft_on(Role.PREFILL, limit) is not None:
             detail = "no first token came from the decode pods"
             return Missing(GapReason.NOT_A_NUMBER, self._snapshot.at, detail)
         return self._noted(_together([part for part in (unified, prefill) if part is not None]), "ttft", inferred)

@@ -10,7 +10,7 @@ from autoscaler.domain.observation import EngineLoad
 from autoscaler.domain.plan import VariantPlan
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
-from autoscaler.domain.signal import Missing, known
+from autoscaler.domain.signal import Missing
 from autoscaler.plan.situation import Situation
 
 BROKEN = 0.2
@@ -44,15 +44,17 @@ def _computed_on_decode(situation: Situation) -> float:
     """Return the share of prompt tokens on decode replicas that were computed there; 0 where nothing is told.
 
     While no prefill replica serves, decode serves alone: nothing is handed over. And a replica that preempts computes
-    again what it had to forget: it lacks memory, which more replicas do mend.
+    again what it had to forget: it lacks memory, which more replicas do mend; where it does not tell, that may be so.
     """
     if not situation.ready_pods(Role.PREFILL):
         return 0.0
     prompts = computed = 0.0
     for engine in _engines(situation, situation.policy.pool(Role.DECODE)):
         came, own = engine.prompt_tokens_per_second, engine.computed_prompt_tokens_per_second
-        preempts = known(engine.preemptions_per_second, 0.0) > 0
-        if not (preempts or isinstance(came, Missing) or isinstance(own, Missing)):
+        preempted = engine.preemptions_per_second
+        if isinstance(came, Missing) or isinstance(own, Missing) or isinstance(preempted, Missing):
+            continue
+        if preempted == 0.0:
             prompts, computed = prompts + came, computed + own
     return computed / prompts if prompts > 0 else 0.0
 

@@ -261,7 +261,11 @@ def test_overload_beyond_the_maximum_holds_it_and_says_what_is_missed() -> None:
 def test_a_broken_hand_over_raises_an_alarm_instead_of_buying_decode(own: float, *, alarm: bool) -> None:
     story = pair(2, 2)
     seen: Mapping[str, Mapping[str, Signal[float]]] = {
-        "decode": {"prompt_tokens_per_second": 10_000.0, "computed_prompt_tokens_per_second": own * 10_000.0}
+        "decode": {
+            "prompt_tokens_per_second": 10_000.0,
+            "computed_prompt_tokens_per_second": own * 10_000.0,
+            "preemptions_per_second": 0.0,
+        }
     }
     plans = [story.tick(DECODE_HEAVY, engines=seen) for _ in range(6)]
     assert (Code.HANDOVER_BROKEN in codes(plans[-1], "decode")) is alarm

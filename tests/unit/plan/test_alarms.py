@@ -55,7 +55,7 @@ def test_alarms(kv: tuple[Signal[float], ...], computed: Signal[float], target: 
     [
         pytest.param(0.2, 9, id="what was preempted is computed again"),
         pytest.param(0.0, 3, id="nobody lacks memory"),
-        pytest.param(ABSENT, 3, id="nothing is told of preemptions"),
+        pytest.param(ABSENT, 9, id="nothing is told of preemptions"),
     ],
 )
 def test_a_lack_of_memory_is_no_broken_hand_over(preemptions: Signal[float], target: int) -> None:
