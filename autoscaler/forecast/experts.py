@@ -50,8 +50,11 @@ class Council:
     def turn(self, memory: Memory, completed: int) -> FloatArray:
         """Close one or several minutes: judge what was said of them, ask anew, return the new path."""
         minutes = memory.minutes
-        for minute in range(max(minutes.end - completed, minutes.end - max(NODES)), minutes.end):
-            self.mixture.settle(minute, float(minutes.seen[minute - minutes.first]))
+        if completed > max(NODES):
+            self.mixture.forget()
+        else:
+            for minute in range(minutes.end - completed, minutes.end):
+                self.mixture.settle(minute, float(minutes.seen[minute - minutes.first]))
         for expert in self.experts:
             if expert.every and minutes.count >= expert.needs and (minutes.end % expert.every < completed):
                 expert.fit(memory)

@@ -73,6 +73,10 @@ class Mixture:
                 self.counts[i] = np.where(known, kept * self.counts[i] + 1.0, self.counts[i])
         self.waiting[slots] = np.nan  # nothing issued yet for the minutes after this one
 
+    def forget(self) -> None:
+        """Drop what waits for its truth: behind a gap longer than any lead it was said of other minutes."""
+        self.waiting[:] = np.nan
+
     def _weigh(self, speaking: NDArray[np.bool_]) -> None:
         typical = self.losses.sum(axis=1, keepdims=True) / np.maximum(self.counts.sum(axis=1, keepdims=True), 1e-9)
         means = (self.losses + DOUBT * typical * self.priors[:, None]) / (self.counts + DOUBT)

@@ -64,6 +64,20 @@ def test_a_gap_settles_nothing() -> None:
     assert (mixture.losses == before).all()
 
 
+def test_behind_a_long_gap_nothing_is_judged_by_what_was_said_before_it() -> None:
+    series = SeriesForecaster()
+
+    def judged(minutes: range) -> FloatArray:
+        for minute in minutes:
+            series.observe(Instant(60.0 * minute), 5.0, 60.0)
+        return series.council.mixture.counts[:, :, NODES.index(30)].copy()
+
+    before = judged(range(1, 92))
+    assert before.any()
+    behind = judged(range(136, 165))  # 44 minutes are missing; what is said from then on for 30 minutes is not due yet
+    assert (behind == before).all()
+
+
 def test_flattened_trees_answer_as_scikit_learn_does() -> None:
     draw = np.random.default_rng(0)
     table = draw.normal(size=(400, 6))
