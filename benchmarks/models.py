@@ -19,9 +19,9 @@ from autoscaler.domain.units import Instant, Seconds
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.observer import PrometheusHistory
 from autoscaler.observe.recording import load_recording
-from autoscaler.performance import fit, grid, queueing, transient
+from autoscaler.performance import fit, grid, transient
 from autoscaler.performance.accelerators import accelerator
-from autoscaler.performance.admission import prefill_load
+from autoscaler.performance.admission import prompt_time
 from autoscaler.performance.calibrate import Calibration, StepSample, samples
 from autoscaler.performance.prior import Prior, Uncertainty, physics_prior
 from autoscaler.performance.profile import load_profile
@@ -284,10 +284,8 @@ class QueueErrors:
     """Errors of P(wait > t) in one simulated case, shape (3,), as ``TAILS``; below 0: optimistic."""
 
     case: str
-    planner: FloatArray  # what sizes pools, in windows that begin with an empty queue
-    planner_long_run: FloatArray  # the same form in the steady state
-    table: FloatArray  # the fitted table, in the steady state: it knows no other
-    joined: FloatArray  # the table, shortened by windows as the planner's form is; in windows
+    windows: FloatArray  # in windows that begin with an empty queue, for which pools are sized
+    long_run: FloatArray  # in the steady state
 
 
 def queue_errors() -> list[QueueErrors]:
@@ -297,30 +295,25 @@ def queue_errors() -> list[QueueErrors]:
 
 def _queue_errors(seed: int, servers: int, rho: float, cv: float, llm: str, mean: float, spread: float) -> QueueErrors:
     model, tokens = load_profile(f"h200-tp1-{TAGS[llm]}").model, Moments(mean, mean**2 * (1 + spread**2))
-    unit = prefill_load(model, 1.0, cv**2, tokens)
-    load = dataclasses.replace(unit, arrivals_per_second=rho * servers / unit.service_mean_s)
+    arrivals_per_second = rho * servers / prompt_time(model, tokens).mean
     p = model.prefill
     pool = queue_simulation.Pool(
-        servers, load.arrivals_per_second, cv, mean, spread, model.limits.max_batched_tokens,
+        servers, arrivals_per_second, cv, mean, spread, model.limits.max_batched_tokens,
         p.floor_s, p.base_s, p.per_token_s, p.per_token_squared_s,
     )  # fmt: skip
     count = REQUESTS * (4 if cv > 2 or rho > 0.9 else 1)
     steady = np.quantile(queue_simulation.simulate(pool, count, seed)[0][count // 20 :], 1 - np.array(TAILS))
     windows = queue_simulation.simulate_windows(pool, count, seed, PLANNING_WINDOW)
     limited = np.quantile(windows, 1 - np.array(TAILS))
-    planned = planner_loads(model, tokens, cv**2, load.arrivals_per_second)
+    planned = planner_loads(model, tokens, cv**2, arrivals_per_second)
 
     def tail(waits_s: FloatArray, window_s: float) -> FloatArray:
         return np.asarray(transient.waiting_tail(planned, servers, waits_s, window_s)[0])
 
-    shortened = tail(limited, PLANNING_WINDOW) / np.maximum(tail(limited, LONG_RUN_S), 1e-300)
-    fitted = queueing.waiting_tails((load,), servers, limited)[0]
     return QueueErrors(
         f"c {servers}, rho {rho}, CV {cv:g}, {llm}, {mean:g} tokens (CV {spread:g})",
-        planner=tail(limited, PLANNING_WINDOW) - TAILS,
-        planner_long_run=tail(steady, LONG_RUN_S) - TAILS,
-        table=queueing.waiting_tails((load,), servers, steady)[0] - TAILS,
-        joined=fitted * np.minimum(1.0, shortened) - TAILS,
+        windows=tail(limited, PLANNING_WINDOW) - TAILS,
+        long_run=tail(steady, LONG_RUN_S) - TAILS,
     )
 
 
@@ -333,13 +326,11 @@ def planner_loads(model: ReplicaModel, tokens: Moments, dispersion: float, arriv
 
 
 def queue_rows() -> Iterable[Row]:
-    """Yield the errors of the queue's tail: of what plans, and of a fitted table that does not."""
+    """Yield the errors of the queue's tail."""
     cases = queue_errors()
     minutes = f"windows of {PLANNING_WINDOW:g} s that begin empty"
-    yield from _tail_rows("queue-tail", f"P(wait > t), what plans, {minutes}", cases, "planner")
-    yield from _tail_rows("queue-long-run", "P(wait > t), what plans, steady state", cases, "planner_long_run")
-    yield from _tail_rows("queue-table", "P(wait > t), fitted table (not in the product), steady state", cases, "table")
-    yield from _tail_rows("queue-joined", f"P(wait > t), both joined (not in the product), {minutes}", cases, "joined")
+    yield from _tail_rows("queue-tail", f"P(wait > t), {minutes}", cases, "windows")
+    yield from _tail_rows("queue-long-run", "P(wait > t), steady state", cases, "long_run")
 
 
 def _tail_rows(key: str, what: str, cases: Sequence[QueueErrors], of: str) -> Iterable[Row]:

@@ -8,7 +8,6 @@ from enum import StrEnum
 import numpy as np
 
 from autoscaler.domain.observation import Moments
-from autoscaler.performance.queueing import Load
 from autoscaler.performance.step import ReplicaModel
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
@@ -104,28 +103,3 @@ def prompt_time(model: ReplicaModel, uncached_tokens: Moments, cached_tokens: fl
     fixed = prefill.base_s / model.limits.max_batched_tokens
     seconds = (prefill.per_token_s + fixed) * tokens + prefill.per_token_squared_s * attended
     return Moments(float(seconds @ shares), float(seconds**2 @ shares))
-
-
-def prefill_load(
-    model: ReplicaModel,
-    arrivals_per_second: float,
-    arrival_scv: float,
-    uncached_tokens: Moments,
-    cached_tokens: float = 0.0,
-) -> Load:
-    """Return the load that prompts of log-normal length (``prompt_time``) put on prefill replicas of a model.
-
-    Args:
-        model: of the replicas.
-        arrivals_per_second: requests, all replicas together.
-        arrival_scv: squared coefficient of variation of gaps, or index of dispersion.
-        uncached_tokens: tokens to compute, of one request.
-        cached_tokens: mean prefix that is attended to but not computed.
-    """
-    if uncached_tokens.mean <= 0:
-        return Load(arrivals_per_second, arrival_scv, 0.0, 0.0)
-    tokens, shares = lognormal_nodes(uncached_tokens)
-    service = prompt_time(model, uncached_tokens, cached_tokens)
-    fit = max(1.0, model.limits.max_batched_tokens / uncached_tokens.mean)
-    alone = float(model.prefill.latency_s(tokens, cached_tokens) @ shares)
-    return Load(arrivals_per_second, arrival_scv, service.mean, service.squared_variation, fit, alone)

@@ -1,9 +1,5 @@
 """Laws of the performance models that hold for every input."""
 
-import dataclasses
-
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,19 +7,9 @@ from autoscaler.domain.units import Instant
 from autoscaler.performance.calibrate import Calibration, StepSample
 from autoscaler.performance.prior import Uncertainty
 from autoscaler.performance.profile import builtin_names, load_profile
-from autoscaler.performance.queueing import Load, waiting_tail, waiting_tails
 from autoscaler.performance.step import ReplicaModel, StepModel
 
 models = st.sampled_from([load_profile(name).model for name in builtin_names()])
-loads = st.builds(
-    Load,
-    arrivals_per_second=st.floats(0.0, 50.0),
-    arrival_scv=st.floats(0.1, 16.0),
-    service_mean_s=st.floats(0.01, 2.0),
-    service_scv=st.floats(0.0, 5.0),
-    step_requests=st.just(0.0) | st.floats(1.0, 80.0),
-    alone_s=st.floats(0.0, 4.0),
-)
 steps = st.builds(
     StepModel,
     base_s=st.floats(1e-3, 0.1),
@@ -40,35 +26,6 @@ def test_the_largest_batch_takes_exactly_the_time(step: StepModel, extra: float,
     limit_s = step.base_s + extra
     batch = step.largest_batch(limit_s, context)
     assert abs(float(step.step_s(batch, batch * context)) / limit_s - 1.0) < 1e-6
-
-
-@given(load=loads, more=st.floats(1.0, 3.0), servers=st.integers(1, 64), wait_s=st.floats(0.0, 20.0))
-def test_more_load_never_waits_less(load: Load, more: float, servers: int, wait_s: float) -> None:
-    heavier = dataclasses.replace(load, arrivals_per_second=more * load.arrivals_per_second)
-    assert waiting_tail(load, servers, wait_s) <= waiting_tail(heavier, servers, wait_s) + 1e-12
-
-
-@given(load=loads, servers=st.integers(1, 64), first=st.floats(0.0, 50.0), second=st.floats(0.0, 50.0))
-def test_a_tail_is_a_probability_that_falls(load: Load, servers: int, first: float, second: float) -> None:
-    near, far = (waiting_tail(load, servers, wait_s) for wait_s in sorted((first, second)))
-    assert 0.0 <= far <= near <= 1.0
-
-
-@given(load=loads, servers=st.integers(1, 64), more=st.integers(0, 64), wait_s=st.floats(0.0, 50.0))
-def test_more_servers_never_wait_longer(load: Load, servers: int, more: int, wait_s: float) -> None:
-    assert waiting_tail(load, servers + more, wait_s) <= waiting_tail(load, servers, wait_s) + 1e-12
-
-
-@given(
-    several=st.lists(loads, min_size=1, max_size=5),
-    servers=st.integers(1, 64),
-    waits_s=st.lists(st.floats(0, 50), max_size=5),
-)
-def test_many_at_once_are_as_one_by_one(several: list[Load], servers: int, waits_s: list[float]) -> None:
-    found = waiting_tails(several, servers, np.array(waits_s))
-    assert found.shape == (len(several), len(waits_s))
-    for row, load in zip(found, several, strict=True):
-        assert row == pytest.approx([waiting_tail(load, servers, wait_s) for wait_s in waits_s], rel=1e-9, abs=1e-15)
 
 
 @given(

@@ -11,7 +11,7 @@ from autoscaler.domain.observation import Moments
 from autoscaler.errors import InputError
 from autoscaler.performance import fit, grid
 from autoscaler.performance.accelerators import TABLE, accelerator
-from autoscaler.performance.admission import DecodeShare, Limit, decode_capacity, prefill_load, running_context
+from autoscaler.performance.admission import DecodeShare, Limit, decode_capacity, prompt_time, running_context
 from autoscaler.performance.prior import Serving, physics_prior
 from autoscaler.performance.profile import load_profile
 from autoscaler.performance.shapes import BUILT_IN, built_in, kv_bytes_per_token, shape_of
@@ -63,10 +63,10 @@ def test_long_outputs_weigh_more_in_the_running_context() -> None:
     assert running_context([]) == 0.0
 
 
-def test_fixed_prompts_load_a_server_with_their_service_time() -> None:
-    load = prefill_load(QWEN, 2.0, 1.0, Moments(8192.0, 8192.0**2))
-    assert load.service_mean_s == pytest.approx(float(QWEN.prefill.latency_s(8192)), rel=0.01)
-    assert load.service_scv == pytest.approx(0.0, abs=1e-9)
+def test_a_prompt_that_fills_a_step_takes_the_time_of_that_step() -> None:
+    time = prompt_time(QWEN, Moments(8192.0, 8192.0**2))
+    assert time.mean == pytest.approx(float(QWEN.prefill.latency_s(8192)), rel=0.01)
+    assert time.squared_variation == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

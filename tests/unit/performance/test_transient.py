@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.performance.queueing import erlang_c
 from autoscaler.performance.transient import Loads, delayed, waiting_tail
 
 FOR_EVER = 1e9
+
+
+def erlang_c(servers: int, load: float) -> float:
+    """Return the share of Poisson arrivals that find all servers busy, by the recursion of Erlang B."""
+    if load >= servers:
+        return 1.0
+    blocked = 1.0
+    for count in range(1, servers + 1):
+        blocked = load * blocked / (count + load * blocked)
+    return blocked / (1.0 - load / servers * (1.0 - blocked))
 
 
 def tail(busy: float, unit_s: float, servers: int, wait_s: float, window_s: float) -> float:
