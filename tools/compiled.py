@@ -2,9 +2,10 @@
 
     python -m tools.compiled -m benchmarks.scoreboard --quick    # any arguments of the interpreter
 
-Results are the same to the last bit (``tests/unit/tools/test_compiled.py``); `make bench-flights` tells what it saves.
-The package is copied to ``build/compiled/HASH`` and translated there, within a minute or two: other sources, another
-hash, so that nothing old is ever flown. Where it cannot be translated this says why, and runs on the sources.
+Results are the same to the last bit (``tests/unit/tools/test_compiled.py``); `make bench-flight-speed` tells
+what it saves. The package is copied to ``build/compiled/HASH`` and translated there, within a minute or two: other
+sources, another hash, so that nothing old is ever flown. Where it cannot be translated this says why, and runs on the
+sources.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Processor time of a flight, policy by policy: the tunnel as Python, and as machine code.
 
-    python -m benchmarks.flights            # all policies, six loads (three to five minutes); writes the page
-    python -m benchmarks.flights --quick    # three policies, two loads
+    python -m benchmarks.flight_speed            # all policies, six loads (three to five minutes); writes the page
+    python -m benchmarks.flight_speed --quick    # three policies, two loads
 
 Seconds of one process on one core, the process's own start left out; each flight once, start-up 180 s, seed 0.
 """
@@ -31,8 +31,9 @@ STARTUP_S = 180.0
 
 TEXT = """# How long a flight takes
 
-Made by `make bench-flights` (`python -m benchmarks.flights`); not by hand. Processor seconds of one flight on one core
-of whatever machine ran it: the mean of six loads of the development set ({loads}), start-up {startup:g} s, each once.
+Made by `make bench-flight-speed` (`python -m benchmarks.flight_speed`); not by hand. Processor seconds of one
+flight on one core of whatever machine ran it: the mean of six loads of the development set
+({loads}), start-up {startup:g} s, each once.
 
 `python`: the sources as they are. `code`: the same sources translated by mypyc (`python -m tools.compiled`), as
 `make scoreboard` flies; the results are the same to the last bit. What is left is mostly the policy's own thinking
@@ -65,7 +66,7 @@ def _flight(policy: str) -> Flight:
 
 def elsewhere(place: Path, words: Sequence[str]) -> Seconds:
     """Return what a process finds that has the package from ``place``."""
-    command = [sys.executable, "-m", "benchmarks.flights", "--measure", *words]
+    command = [sys.executable, "-m", "benchmarks.flight_speed", "--measure", *words]
     done = subprocess.run(  # noqa: S603 - fixed words
         command, env=compiled.importing(place), stdout=subprocess.PIPE, text=True, check=True
     )
@@ -85,7 +86,7 @@ def rows(as_python: Seconds, as_code: Seconds) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure both kinds, print, write ``build/bench/flights.json`` and the page; 1 if a target is missed."""
+    """Measure both kinds, print, write ``build/bench/flight-speed.json`` and the page; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three policies, two loads; writes no page")
     parser.add_argument("--measure", action="store_true", help="measure in this process and print JSON")
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not wanted.quick:
         text = TEXT.format(table=told(table), loads=", ".join(LOADS), startup=STARTUP_S)
         PAGE.write_text(text, encoding="utf-8")
-    print(f"written: {write('flights-quick' if wanted.quick else 'flights', table)}")
+    print(f"written: {write('flight-speed-quick' if wanted.quick else 'flight-speed', table)}")
     return 1 if any(row.met is False for row in table) else 0
 
 
