@@ -1,6 +1,7 @@
 """Policies, demand and situations for tests of the plan."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from autoscaler.domain.demand import ProfileDemand, Quantiles, RateForecast
@@ -13,12 +14,14 @@ from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.performance.profile import load_profile
+from autoscaler.plan.allocation import Option
 from autoscaler.plan.situation import Knowledge, Situation
 
 NOW = Instant(1_000_000.0)
 SOON = Seconds(15.0)
 LEAD = Seconds(135.0)
 WINDOW = Seconds(60.0)
+START = Seconds(60.0)
 H200 = load_profile("h200-tp1-qwen3-32b").model
 KNOWN = Knowledge(H200, Seconds(100.0), LEAD)
 
@@ -33,6 +36,28 @@ def variant(role: Role, *, name: str = "", least: int = 1, most: int = 20, price
     name = name or role.value
     target = ScaleTarget("llm", "apps/v1", "Deployment", name)
     return Variant(name, role, target, "H200-SXM", 1, price, least, most)
+
+
+def option(  # noqa: PLR0913 - a row of a table names what it is about
+    alone: int,
+    requested: int = 0,
+    *,
+    name: str = "",
+    price: float = 1.0,
+    accelerator: str = "H200-SXM",
+    least: int = 0,
+    most: int = 12,
+    start: Seconds = START,
+    arrivals: tuple[float, ...] | None = None,
+    losses: int = 0,
+    spread: float = 0.0,
+    lasting: tuple[Seconds, ...] = (),
+) -> Option:
+    """Return what a decode variant, named as its accelerator where no name is given, could do for its role."""
+    chosen = replace(
+        variant(Role.DECODE, name=name or accelerator, least=least, most=most, price=price), accelerator=accelerator
+    )
+    return Option(chosen, alone, requested, start, start, arrivals, losses, spread, lasting)
 
 
 def policy(

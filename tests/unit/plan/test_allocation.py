@@ -1,51 +1,36 @@
 """Which variants to run: mixes, switches, bridges over slow starts, replicas that do not come."""
 
+import functools
 import itertools
 
 import pytest
 
-from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Seconds
 from autoscaler.plan import allocation
 from autoscaler.plan.allocation import OVERDUE, Option
-from tests import planning
+from tests.planning import option
 
-FAST, SLOW = Seconds(60.0), Seconds(300.0)
-
-
-def variant(name: str, price: float, *, least: int = 0, most: int = 10) -> Variant:
-    return planning.variant(Role.DECODE, name=name, least=least, most=most, price=price)
+SLOW = Seconds(300.0)
 
 
-def option(
-    chosen: Variant,
-    alone: int,
-    requested: int = 0,
-    *,
-    lead: Seconds = FAST,
-    arrivals: tuple[float, ...] | None = None,
-    lasting: tuple[Seconds, ...] = (),
-) -> Option:
-    return Option(chosen, alone, requested, lead, lead, arrivals, lasting=lasting)
-
-
-CHEAP, DEAR = variant("cheap", 1.0), variant("dear", 4.0)
+cheap = functools.partial(option, name="cheap")
+dear = functools.partial(option, name="dear", price=4.0)
 
 
 @pytest.mark.parametrize(
     ("options", "counts"),
     [
         pytest.param([], (), id="no variant"),
-        pytest.param([option(CHEAP, 3)], (3,), id="one variant: what it needs alone"),
-        pytest.param([option(CHEAP, 0)], (0,), id="no load, no minimum"),
-        pytest.param([option(variant("v", 1.0, least=2), 0)], (2,), id="no load: the minimum"),
-        pytest.param([option(variant("v", 1.0, most=4), 9)], (4,), id="the maximum where nothing is enough"),
-        pytest.param([option(CHEAP, 6), option(DEAR, 3)], (6, 0), id="six at 1 are cheaper than three at 4"),
-        pytest.param([option(CHEAP, 9), option(DEAR, 2)], (0, 2), id="two at 4 are cheaper than nine at 1"),
-        pytest.param([option(variant("v", 1.0, most=3), 6), option(DEAR, 3)], (2, 2), id="the dear one fills up"),
-        pytest.param([option(CHEAP, 6), option(variant("d", 4.0, least=1), 3)], (4, 1), id="a minimum is counted"),
+        pytest.param([cheap(3)], (3,), id="one variant: what it needs alone"),
+        pytest.param([cheap(0)], (0,), id="no load, no minimum"),
+        pytest.param([option(0, name="v", price=1.0, least=2)], (2,), id="no load: the minimum"),
+        pytest.param([option(9, name="v", price=1.0, most=4)], (4,), id="the maximum where nothing is enough"),
+        pytest.param([cheap(6), dear(3)], (6, 0), id="six at 1 are cheaper than three at 4"),
+        pytest.param([cheap(9), dear(2)], (0, 2), id="two at 4 are cheaper than nine at 1"),
+        pytest.param([option(6, name="v", price=1.0, most=3), dear(3)], (2, 2), id="the dear one fills up"),
+        pytest.param([cheap(6), option(3, name="d", price=4.0, least=1)], (4, 1), id="a minimum is counted"),
         pytest.param(
-            [option(variant("a", 1.0, most=2), 6), option(variant("b", 4.0, most=1), 3)], (2, 1), id="both full"
+            [option(6, name="a", price=1.0, most=2), option(3, name="b", price=4.0, most=1)], (2, 1), id="both full"
         ),
     ],
 )
@@ -58,8 +43,8 @@ def test_the_cheapest_mix(options: list[Option], counts: tuple[int, ...]) -> Non
     [pytest.param(0.9, (0, 4), id="not for ten per cent"), pytest.param(0.5, (4, 0), id="for half the price")],
 )
 def test_a_switch_pays_for_its_starts(price: float, counts: tuple[int, ...]) -> None:
-    running = option(variant("running", 1.0), 4, 4, lead=SLOW)
-    assert allocation.cheapest([option(variant("other", price), 4, 0, lead=SLOW), running])[0] == counts[0]
+    running = option(4, 4, name="running", price=1.0, start=SLOW)
+    assert allocation.cheapest([option(4, 0, name="other", price=price, start=SLOW), running])[0] == counts[0]
 
 
 @pytest.mark.parametrize(
@@ -73,35 +58,34 @@ def test_a_switch_pays_for_its_starts(price: float, counts: tuple[int, ...]) -> 
 def test_what_runs_gives_way_only_to_what_is_cheaper_by_more_than_its_leaving_costs(
     lasts: float, counts: tuple[int, ...]
 ) -> None:
-    running = option(variant("running", 1.0), 4, 4, lasting=(Seconds(lasts),) * 4)
-    assert allocation.cheapest([option(variant("other", 0.8), 4, 0), running]) == counts
+    running = option(4, 4, name="running", price=1.0, lasting=(Seconds(lasts),) * 4)
+    assert allocation.cheapest([option(4, 0, name="other", price=0.8), running]) == counts
 
 
 def test_a_mix_that_was_left_a_moment_ago_is_not_gone_back_to() -> None:
     """What leaves is nearly paid for, what came is not: the same prices that brought the change make it last."""
-    cheap, dear = variant("cheap", 1.0, least=1), variant("dear", 1.9)
     gone = (Seconds(30.0),) * 3
     came = (Seconds(285.0),)
-    before = [option(cheap, 3, 2), option(dear, 1, 0)]
-    after = [option(cheap, 3, 3, lasting=gone), option(dear, 1, 1, lasting=came)]
+    before = [cheap(3, 2, least=1), dear(1, price=1.9)]
+    after = [cheap(3, 3, least=1, lasting=gone), dear(1, 1, price=1.9, lasting=came)]
     assert allocation.cheapest(before) == (1, 1)
     assert allocation.cheapest(after) == (1, 1)
 
 
 def test_leaving_counts_replica_by_replica_and_no_more_than_a_whole_hour_does() -> None:
     lasting = (Seconds(9000.0), Seconds(450.0), Seconds(0.0))
-    some = option(CHEAP, 3, 3, lasting=lasting)
+    some = cheap(3, 3, lasting=lasting)
     assert [some.cost(n) for n in range(4)] == pytest.approx([1.5, 1.5, 2.0, 3.0])
     assert some.cost(2, stay=Seconds(90.0)) == pytest.approx(2.1)
-    assert allocation.cheapest([option(CHEAP, 0, 3, lasting=lasting)]) == (0,)
+    assert allocation.cheapest([cheap(0, 3, lasting=lasting)]) == (0,)
 
 
 def test_a_fast_dear_variant_bridges_the_start_of_a_slow_cheap_one_and_goes() -> None:
     waiting = (0.0, 0.0, 200.0, 200.0, 200.0, 200.0)
     came = (0.0,) * 6
-    begin = [option(CHEAP, 6, 2, lead=SLOW), option(DEAR, 3, 0)]
-    between = [option(CHEAP, 6, 6, lead=SLOW, arrivals=waiting), option(DEAR, 3, 2)]
-    end = [option(CHEAP, 6, 6, lead=SLOW, arrivals=came), option(DEAR, 3, 2)]
+    begin = [cheap(6, 2, start=SLOW), dear(3, 0)]
+    between = [cheap(6, 6, start=SLOW, arrivals=waiting), dear(3, 2)]
+    end = [cheap(6, 6, start=SLOW, arrivals=came), dear(3, 2)]
     assert [allocation.cheapest(options) for options in (begin, between, end)] == [(6, 2), (6, 2), (6, 0)]
 
 
@@ -114,13 +98,12 @@ def test_a_fast_dear_variant_bridges_the_start_of_a_slow_cheap_one_and_goes() ->
     ],
 )
 def test_without_a_faster_variant_there_is_no_bridge(lead: float, bridge: int) -> None:
-    dear = option(DEAR, 3, 0, lead=Seconds(lead))
-    assert allocation.cheapest([option(CHEAP, 6, 2, lead=SLOW), dear]) == (6, bridge)
+    assert allocation.cheapest([cheap(6, 2, start=SLOW), dear(3, start=Seconds(lead))]) == (6, bridge)
 
 
 def test_no_bridge_to_what_is_about_to_come() -> None:
-    nearly = option(CHEAP, 6, 6, lead=SLOW, arrivals=(0.0, 0.0, *[119.0] * 4))
-    assert allocation.cheapest([nearly, option(DEAR, 3, 0)]) == (6, 0)
+    nearly = cheap(6, 6, start=SLOW, arrivals=(0.0, 0.0, *[119.0] * 4))
+    assert allocation.cheapest([nearly, dear(3, 0)]) == (6, 0)
 
 
 @pytest.mark.parametrize(
@@ -135,14 +118,14 @@ def test_no_bridge_to_what_is_about_to_come() -> None:
 def test_overdue_replicas_spill_to_the_next_variant(
     alone: int, arrivals: tuple[float, ...], counts: tuple[int, ...]
 ) -> None:
-    dear = option(DEAR, -(-alone // 2))
-    assert allocation.cheapest([option(CHEAP, alone, 6, arrivals=arrivals), dear]) == counts
+    others = dear(-(-alone // 2))
+    assert allocation.cheapest([cheap(alone, 6, arrivals=arrivals), others]) == counts
 
 
 def test_alone_an_overdue_variant_is_asked_for_what_load_needs() -> None:
     stuck = (0.0, OVERDUE, OVERDUE)
-    assert allocation.cheapest([option(CHEAP, 5, 3, arrivals=stuck)]) == (5,)
-    assert allocation.cheapest([option(CHEAP, 2, 3, arrivals=stuck)]) == (2,)
+    assert allocation.cheapest([cheap(5, 3, arrivals=stuck)]) == (5,)
+    assert allocation.cheapest([cheap(2, 3, arrivals=stuck)]) == (2,)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -151,9 +134,12 @@ def test_no_mix_within_bounds_that_is_enough_costs_less(seed: int) -> None:
     prices = [1.0, 1.0 + seed % 4, 1.5 + seed % 6]
     options = [
         option(
-            variant(f"v{n}", prices[n], least=seed % 2, most=4 + n),
             alone[n],
             (seed // 3) % 4,
+            name=f"v{n}",
+            price=prices[n],
+            least=seed % 2,
+            most=4 + n,
             lasting=(Seconds(60.0 * (seed % 6)),) * ((seed // 3) % 4),
         )
         for n in range(3)

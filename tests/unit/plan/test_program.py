@@ -5,27 +5,9 @@ import itertools
 import pytest
 
 from autoscaler.domain.policy import Budget
-from autoscaler.domain.pool import Role, ScaleTarget, Variant
-from autoscaler.domain.units import Seconds
 from autoscaler.plan.allocation import OVERDUE, Option
 from autoscaler.plan.program import Claim, Share, shared
-
-START = Seconds(90.0)
-
-
-def option(
-    alone: int,
-    *,
-    price: float = 1.0,
-    accelerator: str = "H200",
-    requested: int = 0,
-    least: int = 0,
-    most: int = 10,
-    arrivals: tuple[float, ...] | None = None,
-) -> Option:
-    target = ScaleTarget("llm", "apps/v1", "Deployment", "v")
-    variant = Variant("v", Role.DECODE, target, accelerator, 1, price, least, most)
-    return Option(variant, alone, requested, START, START, arrivals)
+from tests.planning import option
 
 
 @pytest.mark.parametrize(
@@ -36,7 +18,7 @@ def option(
         pytest.param(((option(0),), (option(2),)), Budget(), Share(((0,), (2,)), 1.0), id="a pool without load"),
         pytest.param(
             ((option(4), option(8, accelerator="L40S", price=0.9)),),
-            Budget((("H200", 2),)),
+            Budget((("H200-SXM", 2),)),
             Share(((2, 4),), 1.0),
             id="a full accelerator moves load to the next",
         ),
@@ -48,13 +30,13 @@ def option(
         ),
         pytest.param(
             ((option(6),), (option(4),)),
-            Budget((("H200", 5),)),
+            Budget((("H200-SXM", 5),)),
             Share(((3,), (2,)), 0.5),
             id="too small: both roles serve the same share",
         ),
         pytest.param(
             ((option(4, requested=4, arrivals=(0.0, 0.0, OVERDUE, OVERDUE)), option(4, price=2.0)),),
-            Budget((("H200", 9),)),
+            Budget((("H200-SXM", 9),)),
             Share(((2, 2),), 1.0),
             id="what is overdue serves nobody",
         ),
@@ -68,7 +50,7 @@ def test_one_claim(pools: tuple[tuple[Option, ...], ...], budget: Budget, share:
 
 
 def test_minimums_beyond_a_limit_are_no_share_at_all() -> None:
-    assert shared([Claim(((option(4, least=3),),))], Budget((("H200", 2),))) is None
+    assert shared([Claim(((option(4, least=3),),))], Budget((("H200-SXM", 2),))) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +60,7 @@ def test_of_two_policies_the_more_important_is_served_first(
     importances: tuple[int, int], served: tuple[float, float]
 ) -> None:
     claims = [Claim(((option(4),), (option(4),)), importance) for importance in importances]
-    found = shared(claims, Budget((("H200", 10),)))
+    found = shared(claims, Budget((("H200-SXM", 10),)))
     assert found is not None
     assert tuple(share.served for share in found) == pytest.approx(served)
 
@@ -89,7 +71,7 @@ def test_no_counts_within_the_limits_serve_more_or_cost_less(seed: int) -> None:
         (option(2 + seed % 3, price=1.0 + seed % 2, most=4), option(3 + seed % 4, accelerator="L40S", most=4)),
         (option(1 + seed % 5, price=2.0, most=4, requested=seed % 3),),
     )
-    limit = Budget((("H200", 3 + seed % 4),), cost_per_hour=6.0 + seed % 5)
+    limit = Budget((("H200-SXM", 3 + seed % 4),), cost_per_hour=6.0 + seed % 5)
     found = shared([Claim(pools)], limit)
     assert found is not None
 

@@ -1,5 +1,6 @@
 """Spread: no role on one variant alone; by table, under budgets, and as a plan tells it."""
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -8,39 +9,22 @@ from autoscaler.domain.plan import ModelPlan, VariantPlan
 from autoscaler.domain.policy import Budget, SLOPolicy, Spread
 from autoscaler.domain.pool import Role
 from autoscaler.domain.reason import Code
-from autoscaler.domain.units import Seconds
 from autoscaler.plan import allocation, planner, program, spread
 from autoscaler.plan.allocation import OVERDUE, Option
 from autoscaler.plan.program import Claim
 from tests import planning
 
-START = Seconds(60.0)
-
-
-def option(  # noqa: PLR0913 - a row of a table names what it is about
-    alone: int,
-    *,
-    price: float = 1.0,
-    accelerator: str = "H200-SXM",
-    least: int = 0,
-    most: int = 12,
-    losses: int = 0,
-    share: float = 0.7,
-    arrivals: tuple[float, ...] = (),
-) -> Option:
-    variant = planning.variant(Role.DECODE, name=accelerator, least=least, most=most, price=price)
-    variant = replace(variant, accelerator=accelerator)
-    return Option(variant, alone, len(arrivals), START, START, arrivals or None, losses, 1.0 - share)
+option = functools.partial(planning.option, spread=0.3)
 
 
 @pytest.mark.parametrize(
     ("options", "counts"),
     [
         pytest.param([option(10), option(10, price=2.0)], (7, 3), id="seven of ten"),
-        pytest.param([option(10, share=1.0), option(10, price=2.0, share=1.0)], (10, 0), id="no rule"),
-        pytest.param([option(10, share=0.5), option(10, price=2.0, share=0.5)], (5, 5), id="either half"),
+        pytest.param([option(10, spread=0.0), option(10, price=2.0, spread=0.0)], (10, 0), id="no rule"),
+        pytest.param([option(10, spread=0.5), option(10, price=2.0, spread=0.5)], (5, 5), id="either half"),
         pytest.param([option(7), option(7, price=2.0)], (4, 3), id="a part of a replica is a whole one"),
-        pytest.param([option(3, share=0.5), option(3, price=2.0, share=0.5)], (2, 2), id="of three either has two"),
+        pytest.param([option(3, spread=0.5), option(3, price=2.0, spread=0.5)], (2, 2), id="of three either has two"),
         pytest.param([option(1), option(1, price=2.0)], (1, 0), id="one replica cannot be divided"),
         pytest.param([option(0), option(0, price=2.0)], (0, 0), id="no load, nothing to spread"),
         pytest.param([option(1, price=6.0), option(6, price=2.0)], (1, 0), id="one that does it all"),
@@ -52,12 +36,12 @@ def option(  # noqa: PLR0913 - a row of a table names what it is about
         pytest.param([option(6, least=5), option(6, price=2.0)], (5, 2), id="a minimum beyond its share counts"),
         pytest.param([option(10), option(10, price=2.0), option(10, price=3.0)], (7, 3, 0), id="two are enough"),
         pytest.param(
-            [option(10, share=0.5), option(10, price=2.0, share=0.5, most=3), option(10, price=3.0, share=0.5)],
+            [option(10, spread=0.5), option(10, price=2.0, spread=0.5, most=3), option(10, price=3.0, spread=0.5)],
             (5, 3, 2),
             id="several share the rest",
         ),
         pytest.param(
-            [option(6, arrivals=(0.0, OVERDUE, OVERDUE)), option(6, price=2.0)],
+            [option(6, requested=3, arrivals=(0.0, OVERDUE, OVERDUE)), option(6, price=2.0)],
             (3, 5),
             id="what does not come is not counted on",
         ),
@@ -144,7 +128,7 @@ def test_a_plan_tells_what_spread_changes_and_costs_and_leaves_uncapped_alone() 
         pytest.param(option(0), option(0, accelerator="L40S"), (1, 0), {}, id="no load"),
         pytest.param(
             option(10),
-            option(10, accelerator="L40S", arrivals=(0.0, OVERDUE, OVERDUE)),
+            option(10, accelerator="L40S", requested=3, arrivals=(0.0, OVERDUE, OVERDUE)),
             (9, 3),
             {"H200-SXM": 0.1},
             id="what does not come does nothing",

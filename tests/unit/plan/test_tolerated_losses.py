@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 from autoscaler.domain.policy import Budget
 from autoscaler.domain.pool import Role
 from autoscaler.domain.reason import Code
-from autoscaler.domain.units import Seconds
 from autoscaler.plan import allocation, planner, program
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.program import Claim
 from tests import planning
-
-START = Seconds(60.0)
-
-
-def option(alone: int, losses: int, *, price: float = 1.0, most: int = 12, name: str = "v") -> Option:
-    chosen = planning.variant(Role.DECODE, name=name, least=0, most=most, price=price)
-    return Option(chosen, alone, 0, START, START, losses=losses)
+from tests.planning import option
 
 
 def survives(alone: list[int], counts: tuple[int, ...], losses: int) -> bool:
@@ -38,11 +31,13 @@ def survives(alone: list[int], counts: tuple[int, ...], losses: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "counts"),
     [
-        pytest.param([option(3, 1)], (4,), id="one variant: one more"),
-        pytest.param([option(3, 2)], (5,), id="two more"),
-        pytest.param([option(0, 2)], (0,), id="without load there is nothing to lose"),
-        pytest.param([option(3, 1, most=3)], (3,), id="the maximum stays"),
-        pytest.param([option(6, 1, price=1.0), option(2, 1, price=2.3)], (0, 3), id="the lost one counts double"),
+        pytest.param([option(3, losses=1)], (4,), id="one variant: one more"),
+        pytest.param([option(3, losses=2)], (5,), id="two more"),
+        pytest.param([option(0, losses=2)], (0,), id="without load there is nothing to lose"),
+        pytest.param([option(3, losses=1, most=3)], (3,), id="the maximum stays"),
+        pytest.param(
+            [option(6, losses=1, price=1.0), option(2, losses=1, price=2.3)], (0, 3), id="the lost one counts double"
+        ),
     ],
 )
 def test_the_cheapest_mix_with_replicas_to_spare(options: list[Option], counts: tuple[int, ...]) -> None:
@@ -56,7 +51,8 @@ def test_the_cheapest_mix_with_replicas_to_spare(options: list[Option], counts: 
 )
 def test_a_mix_stands_whatever_is_lost_and_none_is_cheaper(alone: list[int], prices: list[int], losses: int) -> None:
     options = [
-        option(a, losses, price=float(p), name=f"v{n}") for n, (a, p) in enumerate(zip(alone, prices, strict=False))
+        option(a, losses=losses, price=float(p), name=f"v{n}")
+        for n, (a, p) in enumerate(zip(alone, prices, strict=False))
     ]
     counts = allocation.cheapest(options)
     assert survives(alone, counts, losses)
@@ -67,7 +63,7 @@ def test_a_mix_stands_whatever_is_lost_and_none_is_cheaper(alone: list[int], pri
 
 
 def test_a_budget_that_is_short_still_serves_what_it_can() -> None:
-    claim = Claim(((option(4, 1),), (option(4, 1),)))
+    claim = Claim(((option(4, losses=1),), (option(4, losses=1),)))
     shares = program.shared([claim], Budget((("H200-SXM", 6),)))
     assert shares is not None
     assert shares[0].counts == ((3,), (3,))
