@@ -1,8 +1,8 @@
-"""Fixtures for tests against real servers, and the rule what an absent server means.
+"""Fixtures for tests against real servers, and the rule what an absent program means.
 
-A test that uses one of them is marked ``integration`` by that fact. Where a binary is absent it skips and says why;
-with CI set in the environment every skip of an integration test is a failure, so that nothing passes there unseen; but
-for those marked ``upstream``, whose programs CI cannot have.
+A test that uses one of them is marked ``integration`` by that fact. Where a binary is absent it skips and says why, as
+others do without a browser or a C compiler. With CI set in the environment every skip is a failure, so that nothing
+passes there unseen; but for tests marked ``upstream``, whose programs CI cannot have.
 """
 
 import os
@@ -41,11 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # sees what the others made of xfail
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn the skip of an integration test into a failure in CI."""
+    """Turn a skip into a failure in CI."""
     report = yield
     expected = hasattr(report, "wasxfail")
-    wanted = item.get_closest_marker("integration") and not item.get_closest_marker("upstream")
-    if report.skipped and not expected and os.environ.get("CI") and wanted:
+    if report.skipped and not expected and os.environ.get("CI") and not item.get_closest_marker("upstream"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not accept: {report.longrepr}"
     return report
