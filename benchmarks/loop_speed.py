@@ -10,6 +10,7 @@ have a quarter of an hour of experience, because that takes time too; memory is 
 
 import argparse
 import cProfile
+import gc
 import math
 import pstats
 import sys
@@ -145,8 +146,10 @@ def seconds(deciding: Decider, known: Sequence[SLOPolicy], ticks: range) -> list
 
 def remembered_bytes() -> int:
     """Return the memory that a decider of one model holds after a day (learned models, trained elsewhere, apart)."""
+    experienced(policies(1), EXPERIENCE)  # what is loaded and cached once is no model's
     tracemalloc.start()
     deciding = experienced(policies(1), DAY)
+    gc.collect()  # as the controller does between ticks: it also empties the interpreter's lists of spare objects
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del deciding  # held until here

@@ -55,7 +55,7 @@ class Autoregression:
     def fit(self, memory: Memory) -> None:
         """Learn from the newest minute, and remember what will be learned of it."""
         end = memory.minutes.end
-        self._learn(end - 1, float(memory.minutes.values[-1]))
+        self._learn(end - 1, memory.minutes.at(end - 1))
         level, usual = memory.latest, memory.share
         self.waiting[end % SLOTS] = np.nan  # of the minute after this one nothing is known yet
         self.waiting[(end - 1) % SLOTS] = _features(memory)
@@ -86,7 +86,7 @@ class Autoregression:
 def _features(memory: Memory) -> FloatArray:
     """Return how the last minute's mean differs from those before and from the usual level, in shares of the latter."""
     level, usual = memory.latest, memory.share
-    past = memory.minutes.whole[-LONGEST - 1 :].tolist()
+    past = memory.minutes.newest(LONGEST + 1).tolist()
     begun = 0.0 if memory.last is None else min(max(memory.last / 60.0 - memory.minutes.end, 0.0), 1.0)
     steady = int(memory.bank.settled_s // 60.0)  # minutes since the last level shift
     changes = [0.0] * len(LAGS)

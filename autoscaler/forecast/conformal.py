@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from autoscaler.forecast.state import TRANSIENT
+from autoscaler.forecast.state import TRANSIENT, Singles, singles
 
 PROBABILITIES = (0.5, 0.9, 0.95, 0.99, 0.995)
 """The levels that every forecast carries."""
@@ -51,8 +51,8 @@ class Calibration:
     swift: float = 0.0  # the same, remembered briefly
     errors: int = 0
     fit: float = 1.0  # how large errors were in the beginning, over what was expected before there were any
-    recent: list[float] = field(default_factory=list)  # a deque would hold room for 64 of them from the first on
-    ranked: list[float] = field(default_factory=list)
+    recent: Singles = field(default_factory=singles)  # scores as they came
+    ranked: Singles = field(default_factory=singles)  # the same, rising
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
     since_event: int = WINDOW  # errors since one beyond every bound was counted
     mixed: tuple[tuple[float, ...], float, tuple[float, ...]] | None = field(default=None, metadata=TRANSIENT)
@@ -121,7 +121,7 @@ class Calibration:
 
     def copy(self) -> "Calibration":
         """Return an independent calibration with the same scores."""
-        return replace(self, recent=list(self.recent), ranked=list(self.ranked), misses=list(self.misses))
+        return replace(self, recent=self.recent[:], ranked=self.ranked[:], misses=list(self.misses))
 
     def blended(self, prior: tuple[float, ...], span: float) -> tuple[float, ...]:
         """Return an offset per probability: own scores as far as they carry, the prior for the rest; never falling.

@@ -54,7 +54,7 @@ class Council:
             self.mixture.forget()
         else:
             for minute in range(minutes.end - completed, minutes.end):
-                self.mixture.settle(minute, float(minutes.seen[minute - minutes.first]))
+                self.mixture.settle(minute, minutes.at(minute))
         for expert in self.experts:
             if expert.every and minutes.count >= expert.needs and (minutes.end % expert.every < completed):
                 expert.fit(memory)

@@ -20,6 +20,8 @@ AROUND = np.arange(-7, 8)
 
 PAST_HOUR = np.arange(1 - USUAL_SPAN, 1)
 BACK = np.array((MINUTES_PER_DAY, 7 * MINUTES_PER_DAY))
+REACH = int(BACK.max()) + PAST + 1
+"""Minutes from the newest back that a row is made of."""
 
 
 def _usual_weights() -> FloatArray:
@@ -89,7 +91,10 @@ def rows(values: FloatArray, first: int, origins: IntArray, horizon: int, offset
 
 
 def newest(values: FloatArray, first: int, horizons: IntArray, offset: float) -> FloatArray:
-    """Return the row of the newest minute for each horizon: the same as ``rows``, cheaper for one origin."""
+    """Return the row of the newest minute for each horizon: the same as ``rows``, cheaper for one origin.
+
+    Minutes farther back than ``REACH`` do not matter.
+    """
     shared = np.broadcast_to(recent(values[None, -PAST:], offset), (len(horizons), RECENT))
     return _joined(shared, values, first, np.full(len(horizons), len(values) - 1), horizons, offset)
 

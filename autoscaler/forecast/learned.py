@@ -7,7 +7,7 @@ plain arrays, so that it can be written down and costs microseconds to ask.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autoscaler.forecast import features
 from autoscaler.forecast.memory import NODES, TRAINED, Memory
-from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray, ShortFloatArray
 from autoscaler.performance.step import FloatArray
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TRAINED_ON = 7 * MINUTES_PER_DAY
 LOOKS_BACK = 7 * MINUTES_PER_DAY + features.PAST
+ByteArray: TypeAlias = NDArray[np.uint8]
 LOG_NODES, LOG_TRAINED = np.log(NODES), np.log(TRAINED)
 RETRAINED_EVERY = MINUTES_PER_DAY
 THINNED = 2
@@ -61,22 +62,21 @@ class Trees:
     """Regression trees of all horizons side by side, padded to equal size, walked together."""
 
     horizon: IntArray  # (trees,): which horizon a tree belongs to
-    feature: IntArray  # (trees, nodes)
-    threshold: FloatArray  # (trees, nodes)
-    left: IntArray  # (trees, nodes); a leaf points at itself
-    right: IntArray
-    value: FloatArray  # (trees, nodes)
+    feature: ByteArray  # (trees, nodes)
+    left: ByteArray  # (trees, nodes); a leaf points at itself
+    right: ByteArray
+    split: ShortFloatArray  # (trees, nodes): the threshold up to which it goes left; what a leaf is worth
     baseline: FloatArray  # (horizons,)
     depth: int
 
     def __call__(self, rows: FloatArray) -> FloatArray:
         """Return log-ratios for one row of features per horizon, shape (horizons,)."""
         trees = np.arange(len(self.horizon))
-        at = np.zeros(len(trees), dtype=np.int64)
+        at = np.zeros(len(trees), dtype=np.uint8)
         for _ in range(self.depth):
-            goes_left = rows[self.horizon, self.feature[trees, at]] <= self.threshold[trees, at]
+            goes_left = rows[self.horizon, self.feature[trees, at]] <= self.split[trees, at]
             at = np.where(goes_left, self.left[trees, at], self.right[trees, at])
-        sums = np.bincount(self.horizon, weights=self.value[trees, at], minlength=len(self.baseline))
+        sums = np.bincount(self.horizon, weights=self.split[trees, at], minlength=len(self.baseline))
         return np.asarray(self.baseline + sums)
 
 
@@ -169,18 +169,23 @@ def flattened(fitted: "list[HistGradientBoostingRegressor]") -> Trees:
     trees = [(h, stage[0].nodes) for h, model in enumerate(fitted) for stage in model._predictors]  # noqa: SLF001
     shape = (len(trees), max(len(nodes) for _, nodes in trees))
     own = np.broadcast_to(np.arange(shape[1]), shape)
-    feature, left, right = np.zeros(shape, np.int64), own.copy(), own.copy()
-    threshold, value = np.zeros(shape), np.zeros(shape)
+    feature, left, right = np.zeros(shape, np.uint8), own.astype(np.uint8), own.astype(np.uint8)
+    split = np.zeros(shape, np.float32)
     for row, (_, nodes) in enumerate(trees):
         inner, size = nodes["is_leaf"] == 0, len(nodes)
         feature[row, :size] = np.where(inner, nodes["feature_idx"], 0)
-        threshold[row, :size] = np.where(inner, nodes["num_threshold"], 0.0)
+        split[row, :size] = np.where(inner, _rounded_up(nodes["num_threshold"]), nodes["value"])
         left[row, :size] = np.where(inner, nodes["left"], own[row, :size])
         right[row, :size] = np.where(inner, nodes["right"], own[row, :size])
-        value[row, :size] = nodes["value"]
     baseline = np.array([float(np.ravel(model._baseline_prediction)[0]) for model in fitted])  # noqa: SLF001
     depth = max(int(nodes["depth"].max()) for _, nodes in trees)
-    return Trees(np.array([h for h, _ in trees]), feature, threshold, left, right, value, baseline, depth)
+    return Trees(np.array([h for h, _ in trees]), feature, left, right, split, baseline, depth)
+
+
+def _rounded_up(thresholds: FloatArray) -> ShortFloatArray:
+    """Return thresholds in single precision, never below: a value that equals one still goes left."""
+    short = thresholds.astype(np.float32)
+    return np.where(short < thresholds, np.nextafter(short, np.float32(np.inf)), short)
 
 
 def training_job(kind: Kind, memory: Memory) -> TrainingJob:
@@ -218,13 +223,12 @@ class Learned:
 
     def fit(self, memory: Memory) -> None:
         """Ask the model once a minute; its training runs off the loop."""
-        past = memory.minutes.whole
-        if self.model is None or len(past) < features.PAST:
+        if self.model is None or memory.minutes.count < features.PAST:
             return
         offset = self.model.offset
         table = memory.features(offset)
         ratios = np.interp(LOG_NODES, LOG_TRAINED, np.clip(self.model.log_ratios(table), -BOUND, BOUND))
-        level = float(past[-features.USUAL_SPAN :] @ features.USUAL_WEIGHTS)
+        level = float(memory.minutes.newest(features.USUAL_SPAN) @ features.USUAL_WEIGHTS)
         self.expected = np.maximum(np.exp(ratios) * (level + offset) - offset, 0.0).tolist()
         self.level_then = memory.usual
 

@@ -107,7 +107,8 @@ class Memory:
     def features(self, offset: float) -> FloatArray:
         """Return the newest minute's features, a row per horizon of ``TRAINED``; all learned models share them."""
         if self.table is None or self.table[:2] != (self.minutes.end, offset):
-            table = features.newest(self.minutes.whole, self.minutes.first, np.array(TRAINED), offset)
+            past = self.minutes.newest(features.REACH)
+            table = features.newest(past, self.minutes.end - len(past), np.array(TRAINED), offset)
             self.table = (self.minutes.end, offset, table)
         return self.table[2]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.forecast.memory import NODES
-from autoscaler.forecast.minutes import IntArray
+from autoscaler.forecast.minutes import IntArray, ShortFloatArray
 from autoscaler.performance.step import FloatArray
 
 HALF_LIVES = (240.0, 2880.0)
@@ -39,7 +39,7 @@ class Mixture:
 
     losses: FloatArray  # (half-lives, experts, nodes): discounted sums
     counts: FloatArray  # (half-lives, experts, nodes): discounted numbers of losses
-    waiting: FloatArray  # (slots, experts): forecasts by node, and minute modulo the node's lead; NaN: none
+    waiting: ShortFloatArray  # (slots, experts): forecasts by node, and minute modulo the node's lead; NaN: none
     weights: FloatArray  # (experts, nodes)
     priors: FloatArray  # (experts,)
 
@@ -52,7 +52,7 @@ class Mixture:
         """
         experts = len(priors)
         shape = (len(HALF_LIVES), experts, len(NODES))
-        waiting = np.full((SLOTS, experts), np.nan)
+        waiting = np.full((SLOTS, experts), np.nan, np.float32)
         return cls(np.zeros(shape), np.zeros(shape), waiting, np.full(shape[1:], 1.0 / experts), np.array(priors))
 
     def issue(self, minute: int, forecasts: FloatArray) -> None:

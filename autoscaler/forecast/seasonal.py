@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from autoscaler.domain.policy import Calendar
 from autoscaler.forecast.calendar import local, resting
 from autoscaler.forecast.memory import NODES, SPANS, Memory
-from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray, ShortFloatArray
 from autoscaler.performance.step import FloatArray
 
 SMOOTHED_OVER = 31
 """Minutes; a profile finer than that would repeat yesterday's noise."""
+
+LEAD = np.array(NODES)
 
 CLIP = (0.5, 2.0)
 """How much the profile may change the present level."""
@@ -67,7 +69,7 @@ class DayProfile:
 
     calendar: Calendar | None = None  # whose days; None: days of UTC, all alike
     ahead: int = 0  # minutes that the clock of the calendar is ahead of UTC
-    profile: list[float] = field(default_factory=list)
+    profile: ShortFloatArray = field(default_factory=lambda: np.empty(0, np.float32))
     name: str = "day-profile"
     needs: int = MINUTES_PER_DAY
     every: int = 60
@@ -79,14 +81,13 @@ class DayProfile:
         minutes = local(memory.minutes.first + np.arange(len(values)), self.calendar)
         self.ahead = int(minutes[-1]) - (memory.minutes.end - 1)
         newest = np.flatnonzero(days_alike(minutes, self.calendar))[-LOOKS_BACK:]
-        self.profile = day_profile(values[newest], minutes[newest] % MINUTES_PER_DAY).tolist()
+        self.profile = day_profile(values[newest], minutes[newest] % MINUTES_PER_DAY).astype(np.float32)
 
     def predict(self, memory: Memory) -> FloatArray:
         """Return the average times the profile's ratio, at each node."""
         now = (memory.minutes.end - 1 + self.ahead) % MINUTES_PER_DAY
         level = memory.levels[SPANS.index(10)]
-        if not self.profile:
+        if not len(self.profile):
             return np.full(len(NODES), level)
-        here = self.profile[now]
-        ratios = [self.profile[(now + node) % MINUTES_PER_DAY] / here for node in NODES]
-        return level * np.clip(ratios, *CLIP)
+        ratios = self.profile[(now + LEAD) % MINUTES_PER_DAY] / self.profile.item(now)
+        return np.asarray(level * np.clip(ratios, *CLIP), dtype=np.float64)

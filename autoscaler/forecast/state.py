@@ -7,14 +7,26 @@ import dataclasses
 import math
 import types
 import typing
+from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from autoscaler.errors import InputError
+
+if TYPE_CHECKING:
+    Singles: TypeAlias = array[float]
+else:  # before Python 3.12 it takes no argument at run time
+    Singles = array
+
+
+def singles(numbers: Iterable[float] = ()) -> Singles:
+    """Return numbers in single precision that can be searched and inserted as a list can, in a tenth of its memory."""
+    return array("f", numbers)
+
 
 TRANSIENT = {"transient": True}
 """Metadata of a field that can be computed again: it is not written."""
@@ -100,6 +112,8 @@ def _read_scalar(kind: Any, plain: Plain) -> Any:  # noqa: ANN401, as above
         return math.nan if plain is None else float(plain)
     if issubclass(kind, Enum):
         return kind(plain)
+    if kind is array:
+        return singles(plain)
     if not isinstance(plain, kind):
         msg = f"{plain!r} is no {kind.__name__}"
         raise TypeError(msg)
