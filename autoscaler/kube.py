@@ -264,17 +264,28 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a call may take, and how often it is tried."""
+    """How long a call may take, and how often it is tried.
+
+    A write gives up within less than the margin of a Lease (``act/lease.py``), here and in the API server, so that none
+    of a leader that could not renew is carried out in its successor's time.
+    """
 
     connect: Seconds = Seconds(3.0)
     attempt: Seconds = Seconds(8.0)
+    write: Seconds = Seconds(4.0)  # an attempt that writes: here from before it connects, in the server from arrival
     attempts: int = 4
     wait: Seconds = Seconds(10.0)  # a server that asks for more patience than this is an error now
 
-    @property
-    def of_a_call(self) -> aiohttp.ClientTimeout:
+    def patience(self, call: Call) -> aiohttp.ClientTimeout:
         """Return the time limits of one attempt."""
-        return aiohttp.ClientTimeout(total=self.attempt, sock_connect=self.connect)
+        return aiohttp.ClientTimeout(total=self.attempt if call.reads else self.write, sock_connect=self.connect)
+
+    def query(self, call: Call) -> Query:
+        """Return the query of one attempt; for a write it tells the API server when to give up.
+
+        Source: k8s.io/apiserver, ``pkg/endpoints/filters/request_deadline.go``.
+        """
+        return call.query if call.reads else (*call.query, ("timeout", f"{self.write:g}s"))
 
 
 class KubeSession:
@@ -397,7 +408,7 @@ class KubeSession:
 
     async def _answered(self, call: Call) -> Json:
         async def once() -> Json:
-            response = await self._send(call, self._limits.of_a_call)
+            response = await self._send(call, self._limits.patience(call))
             with _translated(call):
                 async with response:
                     answer: Json = json.loads(await response.read())
@@ -441,7 +452,7 @@ class KubeSession:
             response: aiohttp.ClientResponse = await self._client.call_api(
                 call.path,
                 call.method,
-                query_params=list(call.query),
+                query_params=list(self._limits.query(call)),
                 header_params={"Accept": call.accept, "Content-Type": call.content_type},
                 body=call.body,
                 auth_settings=["BearerToken"],

@@ -12,7 +12,7 @@ from autoscaler.domain.units import Seconds
 from autoscaler.kube import KubeSession, Limits, Login
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-QUICK = Limits(connect=Seconds(1.0), attempt=Seconds(1.0), attempts=3)
+QUICK = Limits(connect=Seconds(1.0), attempt=Seconds(1.0), write=Seconds(1.0), attempts=3)
 
 
 def write_kubeconfig(path: Path, server: str, token: str = "first") -> None:  # noqa: S107  # opens nothing

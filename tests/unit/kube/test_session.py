@@ -61,6 +61,13 @@ def patch(script: Script, path: Path) -> str:
     return asyncio.run(play())
 
 
+def test_a_write_tells_the_server_when_to_give_up(tmp_path: Path) -> None:
+    read, written = Script(fine), Script(fine)
+    assert not get(read, tmp_path)
+    assert not patch(written, tmp_path)
+    assert ("timeout" in read.asked[0].query_string, "timeout=1s" in written.asked[0].query_string) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("status", "reads", "writes"),
     [
