@@ -7,12 +7,11 @@ servers share steps is not in it, so many servers look slower than they are (doc
 Vectorised over several loads at once, because a plan weighs many levels of load.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaincc, log_ndtr, ndtr, xlogy
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaincc, gammaln, log_ndtr, ndtr, xlogy
 
 FloatArray = NDArray[np.float64]
 
@@ -29,32 +28,34 @@ class Loads:
     unit_s: FloatArray  # variance of arriving work per second of it: mean service time x (arrival scv + service scv)
 
 
-def waiting_tail(loads: Loads, servers: int, waits_s: FloatArray, window_s: float) -> FloatArray:
+def waiting_tail(loads: Loads, servers: ArrayLike, waits_s: FloatArray, window_s: float) -> FloatArray:
     """Return P(wait > wait_s), averaged over arrivals of a window that begins with an empty queue.
 
     Args:
         loads: what arrives; it may exceed what the servers can do.
-        servers: at least 1.
-        waits_s: shape (n,), not negative.
+        servers: at least 1, of all loads or of each.
+        waits_s: not negative, shape (n,), or (loads, n) if each has its own.
         window_s: how long the load lasts.
 
     Returns:
         Shape (loads, n), rising with the load and falling with the wait.
     """
+    count, waits = np.asarray(servers, dtype=np.float64)[..., None, None], np.atleast_2d(waits_s)[:, None, :]
     busy = np.maximum(loads.busy_servers, NEGLIGIBLE)[:, None, None]
-    drift = busy / servers - 1.0  # seconds of wait that each second adds
-    variance = np.maximum(busy * loads.unit_s[:, None, None] / servers**2, 1e-12)
+    drift = busy / count - 1.0  # seconds of wait that each second adds
+    variance = np.maximum(busy * loads.unit_s[:, None, None] / count**2, 1e-12)
     times = window_s * _MOMENTS[None, :, None]
     deviation = np.sqrt(variance * times)
-    drifted, waited = drift * times / deviation, waits_s / deviation
-    reflected = np.exp(np.minimum(0.0, 2.0 * drift / variance * waits_s + log_ndtr(-drifted - waited)))
+    drifted, waited = drift * times / deviation, waits / deviation
+    reflected = np.exp(np.minimum(0.0, 2.0 * drift / variance * waits + log_ndtr(-drifted - waited)))
     beyond = np.minimum(1.0, ndtr(drifted - waited) + reflected).sum(axis=1) / len(_MOMENTS)
     return np.asarray(delayed(loads.busy_servers, servers)[:, None] * beyond)
 
 
-def delayed(busy_servers: FloatArray, servers: int) -> FloatArray:
+def delayed(busy_servers: FloatArray, servers: ArrayLike) -> FloatArray:
     """Return Erlang C, the share of arrivals that find all servers busy, for several loads; 1 under overload."""
-    load = np.minimum(busy_servers, servers)
-    exactly = np.exp(xlogy(servers, load) - load - math.lgamma(servers + 1))  # as many requests as servers, if all fit
-    blocked = exactly / gammaincc(servers + 1, load)  # Erlang B: a Poisson distribution cut off at the servers
-    return blocked / (1.0 - load / servers * (1.0 - blocked))
+    count = np.asarray(servers, dtype=np.float64)
+    load = np.minimum(busy_servers, count)
+    exactly = np.exp(xlogy(count, load) - load - gammaln(count + 1.0))  # as many requests as servers, if all fit
+    blocked = exactly / gammaincc(count + 1.0, load)  # Erlang B: a Poisson distribution cut off at the servers
+    return np.asarray(blocked / (1.0 - load / count * (1.0 - blocked)))

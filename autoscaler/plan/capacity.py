@@ -7,7 +7,7 @@ time of the batch that the load keeps running (ITL) and by the memory and sequen
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +17,24 @@ from autoscaler.domain.observation import Moments
 from autoscaler.domain.reason import Code
 from autoscaler.domain.units import Seconds
 from autoscaler.performance import admission, transient
-from autoscaler.performance.step import ReplicaModel, StepModel
+from autoscaler.performance.step import ReplicaModel
 from autoscaler.performance.transient import Loads
 from autoscaler.plan.traffic import LENGTH_WEIGHTS, TrafficClass, lengths
 
 FloatArray = NDArray[np.float64]
+Counts: TypeAlias = FloatArray | int
+"""Replicas: as many at all levels, or at each its own, shape (levels,)."""
 
 
 class Loaded(Protocol):
-    """A stage under several levels of load, however many replicas share it."""
+    """A stage under several levels of load, however many replicas share it: a table with a row for each (``rows``)."""
 
     @property
     def busy_replicas(self) -> FloatArray:
         """Return the replicas that each level would keep fully busy, shape (levels,): fewer can never do."""
         ...
 
-    def attainment(self, replicas: int) -> FloatArray:
+    def attainment(self, replicas: Counts) -> FloatArray:
         """Return the share of each class's requests inside its limit with so many replicas, shape (levels, classes)."""
         ...
 
@@ -55,17 +57,25 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long prompts may wait, of each class and length that an idle replica computes in time."""
+    """How long prompts may wait, by class and length, at each level: arrays of shape (levels, classes, lengths)."""
 
-    waits_s: FloatArray  # shape (n,), > 0
-    shares: FloatArray  # of each class's prompts, which may wait so long: shape (n, classes)
+    waits_s: FloatArray  # not negative
+    shares: FloatArray  # of a class's prompts; 0 where an idle replica already takes too long
 
     @classmethod
-    def of(cls, patience_s: FloatArray) -> "Patience":
-        """Take the time left by class and length, shape (classes, lengths); negative: too long on an idle replica."""
-        owner, length = np.nonzero(patience_s > 0)
-        shares = np.eye(len(patience_s))[owner] * LENGTH_WEIGHTS[length, None]
-        return cls(patience_s[owner, length], shares)
+    def of(cls, left_s: FloatArray) -> "Patience":
+        """Take the time left by class and length, the same at all levels; negative: too long on an idle replica."""
+        return cls(np.maximum(0.0, left_s)[None], np.where(left_s > 0, LENGTH_WEIGHTS, 0.0)[None])
+
+    def at(self, levels: int) -> "Patience":
+        """Return the patience at so many levels."""
+        return Patience(np.repeat(self.waits_s, levels, axis=0), np.repeat(self.shares, levels, axis=0))
+
+    def kept(self, loads: Loads, replicas: Counts, window: Seconds) -> FloatArray:
+        """Return the share of each class's prompts that wait no longer, shape (levels, classes)."""
+        waits_s = self.waits_s.reshape(len(self.waits_s), -1)
+        late = transient.waiting_tail(loads, replicas, waits_s, window).reshape(self.waits_s.shape)
+        return np.asarray(((1.0 - late) * self.shares).sum(axis=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class PrefillStage:
         each = np.array([(s.mean, s.second, c.burstiness) for s, c in zip(self.prompts_s, self.classes, strict=True)])
         mean, second, scatter = (arrivals @ each).T / total
         return LoadedPrefill(
-            self.patience,
+            self.patience.at(len(total)),
             Loads(total * mean, mean * scatter + np.divide(second - mean**2, mean, out=0 * mean, where=mean > 0)),
             self.window,
             self.queues,
@@ -112,7 +122,7 @@ class PrefillStage:
 
     def reachable(self) -> FloatArray:
         """Return the share of each class's prompts short enough for the limit (``Stage``)."""
-        return np.asarray(self.patience.shares.sum(axis=0))
+        return np.asarray(self.patience.shares[0].sum(axis=1))
 
     def binding(self, tokens_per_s: FloatArray) -> Code:  # noqa: ARG002 - prefill knows one limit
         """Return that the wait for prefill limits this stage (``Stage``)."""
@@ -149,13 +159,11 @@ class LoadedPrefill:
         """Return the replicas that computing the prompts keeps busy (``Loaded``)."""
         return self.loads.busy_servers
 
-    def attainment(self, replicas: int) -> FloatArray:
+    def attainment(self, replicas: Counts) -> FloatArray:
         """Return the share of each class's requests whose first token comes inside its limit (``Loaded``)."""
         if self.queues:
-            late = transient.waiting_tail(self.loads, replicas, self.patience.waits_s, self.window)
-        else:
-            late = np.repeat((self.busy_replicas > replicas)[:, None], len(self.patience.waits_s), axis=1)
-        return np.asarray((1.0 - late) @ self.patience.shares)
+            return self.patience.kept(self.loads, replicas, self.window)
+        return np.asarray(np.where(self.busy_replicas > replicas, 0.0, 1.0)[:, None] * self.patience.shares.sum(axis=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +179,12 @@ class DecodeStage:
         held = self._held(context)
         room = [[step.largest_batch(c.profile.slo.itl, own) for c in self.classes] for own in context.tolist()]
         return LoadedDecode(
-            step=step,
             tokens_per_s=total,
             context=context,
+            base_s=np.full_like(total, step.base_s),
+            slope_s=step.per_sequence_s + step.per_kv_token_s * context,
+            knee=np.full_like(total, step.knee_sequences),
+            steeper_s=np.full_like(total, step.per_sequence_beyond_knee_s),
             held=held,
             room=np.minimum(room, held[:, None]),
             dispersion=self._dispersions(tokens_per_s),
@@ -221,37 +232,38 @@ def _shared(tokens_per_s: FloatArray, own: FloatArray, idle: float) -> FloatArra
 class LoadedDecode:
     """Decode replicas under several levels of load: arrays of shape (levels,), ``room`` of (levels, classes)."""
 
-    step: StepModel
     tokens_per_s: FloatArray
     context: FloatArray
+    base_s: FloatArray  # of a step
+    slope_s: FloatArray  # that a sequence adds to it
+    knee: FloatArray  # sequences beyond which each adds more
+    steeper_s: FloatArray  # by so much
     held: FloatArray  # sequences that memory and engine allow on a replica
     room: FloatArray  # sequences on a replica with which each class keeps its limit
     dispersion: FloatArray
     busy_replicas: FloatArray
     """The replicas whose largest batch would just generate each level (``Loaded``)."""
 
-    def attainment(self, replicas: int) -> FloatArray:
+    def attainment(self, replicas: Counts) -> FloatArray:
         """Return the share of each class's requests whose mean ITL stays inside its limit (``Loaded``)."""
         rate = self.tokens_per_s / replicas
-        slope_s = self.step.per_sequence_s + self.step.per_kv_token_s * self.context
-        batch = self._running(rate, slope_s)
+        batch = self._running(rate)
         runs = np.isfinite(batch)
         known = np.where(runs, batch, 0.0)[:, None]
-        inside = ndtr((self.room + 0.5 - known) / self._spread(known[:, 0], rate * slope_s)[:, None])
+        inside = ndtr((self.room + 0.5 - known) / self._spread(known[:, 0], rate * self.slope_s)[:, None])
         return np.asarray(np.where(self.tokens_per_s[:, None] > 0, np.where(runs[:, None], inside, 0.0), 1.0))
 
-    def _running(self, rate: FloatArray, slope_s: FloatArray) -> FloatArray:
+    def _running(self, rate: FloatArray) -> FloatArray:
         """Return the batch at which one replica generates ``rate`` tokens per second; inf where none does.
 
         Fixed point of ``batch = rate * step(batch)``: unique, because the step is convex in the batch.
         """
-        step = self.step
-        batch = _fixed_point(step.base_s, slope_s, rate)
-        beyond = batch > step.knee_sequences
+        batch = _fixed_point(self.base_s, self.slope_s, rate)
+        beyond = batch > self.knee
         if not beyond.any():
             return batch
-        extra = step.per_sequence_beyond_knee_s
-        return np.where(beyond, _fixed_point(step.base_s - extra * step.knee_sequences, slope_s + extra, rate), batch)
+        base_s = self.base_s - self.steeper_s * np.where(beyond, self.knee, 0.0)
+        return np.where(beyond, _fixed_point(base_s, self.slope_s + self.steeper_s, rate), batch)
 
     def _spread(self, batch: FloatArray, share: FloatArray) -> FloatArray:
         """Return the standard deviation of the batch that a request sees on average over its life.
@@ -263,6 +275,6 @@ class LoadedDecode:
         return np.asarray(np.sqrt(np.maximum(0.25, 0.74 * batch * self.dispersion * feedback)))
 
 
-def _fixed_point(base_s: float, slope_s: FloatArray, tokens_per_s: FloatArray) -> FloatArray:
+def _fixed_point(base_s: FloatArray, slope_s: FloatArray, tokens_per_s: FloatArray) -> FloatArray:
     spare = 1.0 - tokens_per_s * slope_s
     return np.asarray(np.divide(tokens_per_s * base_s, spare, out=np.full_like(spare, math.inf), where=spare > 0))

@@ -277,9 +277,10 @@ def _pace(
     stage = needs.stage(situation, variant, classes)
     if isinstance(stage, UnifiedStage):
         requests_per_s = tokens_per_s / [max(1.0, c.output.mean) for c in classes]
-        return stage.under(requests_per_s * [c.uncached.mean for c in classes]).pace(batch)
-    decode = DecodeStage(situation.knowledge[variant.name].model, classes).under(tokens_per_s)
-    return np.asarray(batch / decode.step.step_s(batch, batch * decode.context[:, None]))
+        return stage.pace(requests_per_s * [c.uncached.mean for c in classes], batch)
+    model = situation.knowledge[variant.name].model
+    decode = DecodeStage(model, classes).under(tokens_per_s)
+    return np.asarray(batch / model.step.step_s(batch, batch * decode.context[:, None]))
 
 
 def _unevenness(situation: Situation) -> float:

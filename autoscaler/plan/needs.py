@@ -22,7 +22,7 @@ from autoscaler.plan import sizing, traffic
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.capacity import DecodeStage, PrefillStage, Stage
 from autoscaler.plan.situation import Knowledge, Situation
-from autoscaler.plan.sizing import Requirement
+from autoscaler.plan.sizing import Requirement, Sizes
 from autoscaler.plan.traffic import Levels, TrafficClass
 from autoscaler.plan.unified import UnifiedStage
 
@@ -43,17 +43,53 @@ class Need:
 
 def of_role(situation: Situation, role: Role, share: float = 1.0) -> Mapping[str, Need]:
     """Return the need of a role that serves a share of the load, by variant name; empty where no demand is known."""
-    known, demands = classes(situation), situation.demands
-    if not known:
-        return {}
+    questions = _questions(situation, role, share)
+    sizing.settle([question.sizes for question in questions])
+    return _answers(questions)
+
+
+def of_all(situations: Sequence[Situation]) -> list[Mapping[Role, Mapping[str, Need]]]:
+    """Return the needs of every role that serves all of its load, of several policies: sized together."""
+    asked = [{role: _questions(situation, role) for role in Role} for situation in situations]
+    sizing.settle([question.sizes for roles in asked for questions in roles.values() for question in questions])
+    return [{role: _answers(questions) for role, questions in roles.items()} for roles in asked]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a variant would need alone, as soon as its sizes are settled."""
+
+    variant: Variant
+    sizes: Sizes
+    queued: bool
+
+    def answer(self) -> Need:
+        """Return the need: that of the prospect which asks for most."""
+        sizes = self.sizes
+        decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
+        clears = self.queued and sizes.replicas(CLEARING) > sizes.replicas(decisive)
+        wanted = sizes.requirement(CLEARING if clears else decisive, self.variant.max_replicas)
+        wanted = replace(wanted, code=Code.BACKLOG) if clears else wanted
+        return Need(lower=sizes.replicas(PRESENT), wanted=wanted, upper=max(wanted.replicas, sizes.replicas(HIGHEST)))
+
+
+def _questions(situation: Situation, role: Role, share: float = 1.0) -> list[_Question]:
+    """Return what is to be found out for each variant of a role; nothing where no demand is known."""
+    pool, demands = situation.policy.pool(role), situation.demands
+    if not pool or not demands:
+        return []
+    known = classes(situation)
     margin = max(1.0, situation.margins.of(role))
-    pool = situation.policy.pool(role)
     horizons = {situation.soon, *(situation.knowledge[variant.name].lead for variant in pool)}
     coming = {h: traffic.levels(role, h, demands, margin) for h in horizons}  # variants often share a lead
     present = margin * traffic.present(role, situation.soon, demands)
     soon = coming[situation.soon].at_least(present).part(share)
     coming = {h: levels.part(share) for h, levels in coming.items()}
-    return {variant.name: _of_variant(situation, variant, known, soon, coming, share) for variant in pool}
+    return [_question(situation, variant, known, soon, coming, share) for variant in pool]
+
+
+def _answers(questions: Sequence[_Question]) -> Mapping[str, Need]:
+    return {question.variant.name: question.answer() for question in questions}
 
 
 def classes(situation: Situation) -> list[TrafficClass]:
@@ -68,26 +104,22 @@ def reachable(situation: Situation, role: Role) -> FloatArray:
     return np.asarray(np.max([np.zeros(len(known)), *reach], axis=0))
 
 
-def _of_variant(
+def _question(
     situation: Situation,
     variant: Variant,
     classes: Sequence[TrafficClass],
     soon: Levels,
     coming: Mapping[Seconds, Levels],
     share: float,
-) -> Need:
+) -> _Question:
     known = situation.knowledge[variant.name]
     served, due, later = stage(situation, variant, classes), goals(classes), coming[known.lead]
     queued = _backlog(situation, variant.role, served, classes, soon, known, share)
     clearing = [later.at_least(soon.tokens_per_s[0]).with_flow(queued)] if queued > 0 else []
     prospects = [soon, later, later.highest(), *clearing]
     most = 2 * max(1, sum(other.max_replicas for other in situation.policy.pool(variant.role)))
-    sizes = sizing.Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
-    decisive = max((PRESENT, COMING), key=sizes.replicas)  # of equals the first
-    clears = queued > 0 and sizes.replicas(CLEARING) > sizes.replicas(decisive)
-    wanted = sizes.requirement(CLEARING if clears else decisive, variant.max_replicas)
-    wanted = replace(wanted, code=Code.BACKLOG) if clears else wanted
-    return Need(lower=sizes.replicas(PRESENT), wanted=wanted, upper=max(wanted.replicas, sizes.replicas(HIGHEST)))
+    sizes = Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
+    return _Question(variant, sizes, queued > 0)
 
 
 def stage(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Stage:

@@ -37,7 +37,9 @@ def plans(situations: Sequence[Situation], memories: Sequence[Memories]) -> list
     """Return what to do for several policies, in their order: those that share a budget are planned together."""
     remembered = {s.policy.key: memory for s, memory in zip(situations, memories, strict=True)}
     planned: dict[str, tuple[ModelPlan, Memories]] = {}
-    for purse in budgets.purses([_draft(situation, remembered[situation.policy.key]) for situation in situations]):
+    pairs = zip(situations, needs.of_all(situations), strict=True)
+    drafts = [_draft(situation, whole, remembered[situation.policy.key]) for situation, whole in pairs]
+    for purse in budgets.purses(drafts):
         wishes = [_wished(draft) for draft in budgets.affordable(purse)]
         damped = [_damped_all(wish, remembered[wish.policy.key]) for wish in wishes]
         for wish, limited in zip(wishes, budgets.limited(damped), strict=True):
@@ -62,21 +64,27 @@ def _settled(draft: Draft, wishes: Proposals, memories: Memories) -> tuple[Model
     return model, _remembered(situation, wishes, steps.actions, memories)
 
 
-def _draft(situation: Situation, memories: Memories) -> Draft:
-    """Return what load asks for before anything is cut or damped: the cheapest mix of each role, as if alone."""
+def _draft(situation: Situation, whole: Mapping[Role, Mapping[str, Need]], memories: Memories) -> Draft:
+    """Return what load asks for before anything is cut or damped: the cheapest mix of each role, as if alone.
+
+    ``whole``: what each role needs that serves all of its load.
+    """
     policy = situation.policy
     proposals: dict[str, VariantPlan] = {}
     pools: list[tuple[Option, ...]] = []
 
+    def needed(role: Role, share: float) -> Mapping[str, Need]:
+        return whole[role] if share == 1.0 else needs.of_role(situation, role, share)
+
     def sized(role: Role, share: float) -> tuple[Option, ...]:
-        return _options(situation, role, needs.of_role(situation, role, share), memories)
+        return _options(situation, role, needed(role, share), memories)
 
     division = divided(situation, sized)
     for role in Role:
-        needed = needs.of_role(situation, role, 1.0 if division is None else division.sized[role])
-        chosen, options = _chosen(situation, role), _options(situation, role, needed, memories)
+        share = 1.0 if division is None else division.sized[role]
+        need, chosen, options = needed(role, share), _chosen(situation, role), sized(role, share)
         proposals |= {v.name: VariantPlan.of(v.min_replicas) for v in policy.pool(role)[len(chosen) :]}
-        proposals |= _mix(options, needed) if needed else _unknown(situation, chosen)
+        proposals |= _mix(options, need) if need else _unknown(situation, chosen)
         if division is not None:
             proposals |= {v.name: proposals[v.name].because(division.reason(role)) for v in chosen}
         pools.append(options)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -10,14 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.reason import Code, Evidence
+from autoscaler.plan import rows
 from autoscaler.plan.capacity import Stage
 from autoscaler.plan.traffic import Levels, TrafficClass
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 OUT_OF_REACH = (
     0.002  # a class that no number of replicas can serve in full is served to within this share of what can be
 )
+
+
+TOGETHER = 32
+"""Stages whose prospects are searched at once: more would leave the processor's caches, and take memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,13 @@ def requirement(
         reserve: share, in [0, 1], of the distance from what the median load keeps busy that experience has shown to
             be needed (``risk``).
     """
-    return Sizes(stage, classes, [levels], goals, most, reserve=reserve).requirement(0, allowed)
+    sizes = Sizes(stage, classes, [levels], goals, most, reserve=reserve)
+    settle([sizes])
+    return sizes.requirement(0, allowed)
 
 
 class Sizes:
-    """Several prospects of one stage, sized together: what a count of replicas does under all of them is found once."""
+    """Several prospects of one stage: how many replicas each needs, once that is settled, and why."""
 
     def __init__(
         self,
@@ -70,49 +79,43 @@ class Sizes:
         reserve: float = 1.0,
     ) -> None:
         """Take what ``requirement`` takes, with several ``levels``."""
-        self._stage, self._classes, self._prospects = stage, classes, prospects
-        self._goals, self._most, self._reserve = goals, most, reserve
+        self._stage, self._classes = stage, classes
+        self._goals, self._reserve = goals, reserve
+        self.prospects, self.most = prospects, most
         ends = [0, *itertools.accumulate(len(levels.weights) for levels in prospects)]
         self._rows = [slice(*pair) for pair in itertools.pairwise(ends)]
-        self._loaded = stage.under(np.concatenate([levels.tokens_per_s for levels in prospects]))
-        self._busy = self._loaded.busy_replicas
-        self._within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
-        self._attained: dict[int, FloatArray] = {}
-        self._replicas: dict[int, int] = {}
-        self._near = 0  # prospects need about the same: what was enough for the one before
+        self.loaded = stage.under(np.concatenate([levels.tokens_per_s for levels in prospects]))
+        self.within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
+        self.attained: list[dict[int, FloatArray]] = [{} for _ in prospects]  # by count, as far as it was asked
+        self._replicas: list[int] = []
+
+    def settled(self, enough: Sequence[int]) -> None:
+        """Take the fewest replicas that are enough for each prospect."""
+        for place, levels, count in zip(self._rows, self.prospects, enough, strict=True):
+            busy = float(self.loaded.busy_replicas[place][0])
+            kept = max(1, math.ceil(busy + self._reserve * (count - busy) - 1e-9))
+            self._replicas.append(kept if levels.tokens_per_s.any() else 0)
 
     def replicas(self, place: int) -> int:
         """Return the fewest replicas for the prospect at a place."""
-        if place not in self._replicas:
-            self._replicas[place] = self._fewest(place)
         return self._replicas[place]
-
-    def _fewest(self, place: int) -> int:
-        if not self._prospects[place].tokens_per_s.any():
-            return 0
-        busy = float(self._busy[self._rows[place]][0])
-        least = min(self._most, max(1, math.floor(busy)))
-
-        def keeps(count: int) -> bool:
-            return bool((self._expected(place, count) >= self._within).all())
-
-        self._near = enough = _smallest(keeps, least, self._most, self._near)
-        return max(1, math.ceil(busy + self._reserve * (enough - busy) - 1e-9))
 
     def _expected(self, place: int, count: int) -> FloatArray:
         """Return the share of each class's requests inside the limit, on average over a prospect's levels."""
-        if count not in self._attained:
-            self._attained[count] = self._loaded.attainment(count)
-        return np.asarray(self._prospects[place].weights @ self._attained[count][self._rows[place]])
+        known = self.attained[place]
+        if count not in known:
+            loaded = rows.taken(self.loaded, self._rows[place])
+            known[count] = self.prospects[place].weights @ loaded.attainment(count)
+        return known[count]
 
     def requirement(self, place: int, allowed: int | None = None) -> Requirement:
         """Return the same with what decides it."""
-        replicas, levels = self.replicas(place), self._prospects[place]
+        replicas, levels = self.replicas(place), self.prospects[place]
         if replicas == 0:
             return Requirement(0, Code.NO_LOAD, "", {})
         load = levels.expected_tokens_per_s
         one_less = self._expected(place, max(1, replicas - 1))
-        tightest = int(np.argmin(one_less - self._within))  # whom one less would hurt first
+        tightest = int(np.argmin(one_less - self.within))  # whom one less would hurt first
         code, profile = self._stage.binding(load), self._classes[tightest].profile.name
         evidence: Evidence = {
             "profile": profile,
@@ -120,7 +123,7 @@ class Sizes:
             "horizon_s": float(levels.horizon),
             "tokens_per_s": float(load.sum()),
             "tokens_per_s_high": float(levels.tokens_per_s[-1].sum()),
-            "busy_replicas": float(levels.weights @ self._busy[self._rows[place]]),
+            "busy_replicas": float(levels.weights @ self.loaded.busy_replicas[self._rows[place]]),
             "attainment": float(self._expected(place, replicas)[tightest]),
             "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
             "goal": float(self._goals[tightest]),
@@ -129,8 +132,8 @@ class Sizes:
         }
         short: Evidence = {}
         if allowed and replicas > allowed:
-            excess = self._expected(place, allowed) - self._within
-            short = _missed(code, self._classes, self._within, allowed, excess)
+            excess = self._expected(place, allowed) - self.within
+            short = _missed(code, self._classes, self.within, allowed, excess)
         return Requirement(replicas, code, profile, evidence, short)
 
 
@@ -154,22 +157,63 @@ def _limit_s(code: Code, traffic: TrafficClass) -> float:
     return float(slo.ttft if code is Code.TTFT_AT_RISK else slo.itl)
 
 
-def _smallest(enough: Callable[[int], bool], least: int, most: int, near: int) -> int:
-    """Return the smallest count in [least, most] that is enough (``most`` where none is): strides, then halving.
+def settle(several: Sequence[Sizes]) -> None:
+    """Find what is enough for all prospects of several stages: arrays over many cost little more than over one."""
+    alike: dict[Hashable, list[Sizes]] = {}
+    for sizes in several:
+        alike.setdefault(rows.kind(sizes.loaded), []).append(sizes)
+    for group in alike.values():
+        for begin in range(0, len(group), TOGETHER):
+            _Search(group[begin : begin + TOGETHER]).settle()
 
-    Args:
-        enough: never so with fewer where it is not with more.
-        least: where to begin, unless ``near`` is more.
-        most: is not asked.
-        near: a guess.
-    """
-    low, high, count, stride = least, most, near, 1
-    while low < high:
-        between = low > least and high < most
-        count = (low + high) // 2 if between else min(max(count, low), high - 1)
-        if enough(count):
-            high, count = count, count - stride
-        else:
-            low, count = count + 1, count + stride
-        stride *= 2
-    return low
+
+class _Search:
+    """The smallest counts that are enough for all prospects of some stages of a kind: arrays of shape (prospects,)."""
+
+    def __init__(self, several: Sequence[Sizes]) -> None:
+        self._several = several
+        prospects = [levels for sizes in several for levels in sizes.prospects]
+        each = [len(sizes.prospects) for sizes in several]
+        self._attained = [known for sizes in several for known in sizes.attained]
+        self._loaded = rows.joined([sizes.loaded for sizes in several])
+        self._weights = np.concatenate([levels.weights for levels in prospects])
+        self._levels = np.array([len(levels.weights) for levels in prospects])
+        self._within = np.repeat([sizes.within for sizes in several], each, axis=0)
+        self._most = np.repeat([sizes.most for sizes in several], each)
+        busy = self._loaded.busy_replicas[_begins(self._levels)]
+        self._least = np.minimum(self._most, np.maximum(1.0, np.floor(busy))).astype(np.int64)
+
+    def settle(self) -> None:
+        """Tell all stages what is enough."""
+        found = iter(self._smallest().tolist())
+        for sizes in self._several:
+            sizes.settled([next(found) for _ in sizes.prospects])
+
+    def _smallest(self) -> IntArray:
+        """Return the smallest counts that are enough, the most where no less is: strides, then halving.
+
+        With fewer than what is not enough it is taken never to be enough. The most is not asked.
+        """
+        low, high, beyond, stride = self._least, self._most, self._least, 1
+        while (left := low < high).any():
+            asked = np.where(high < self._most, (low + high) // 2, np.clip(beyond, low, high - 1))
+            enough = np.zeros_like(left)
+            enough[left] = (self._expected(left, asked[left]) >= self._within[left]).all(axis=1)
+            low, high = np.where(left & ~enough, asked + 1, low), np.where(enough, asked, high)
+            beyond, stride = beyond + stride, 2 * stride
+        return np.asarray(low)
+
+    def _expected(self, left: BoolArray, asked: IntArray) -> FloatArray:
+        """Return what some prospects attain on average with the counts that each is asked, and note it."""
+        levels, chosen = self._levels[left], np.repeat(left, self._levels)
+        attained = rows.taken(self._loaded, chosen).attainment(np.repeat(asked, levels).astype(np.float64))
+        expected = np.add.reduceat(self._weights[chosen, None] * attained, _begins(levels))
+        known = itertools.compress(self._attained, left.tolist())
+        for of_prospect, count, average in zip(known, asked.tolist(), expected, strict=True):
+            of_prospect[count] = average
+        return np.asarray(expected)
+
+
+def _begins(lengths: IntArray) -> IntArray:
+    """Return where each of some stretches begins that follow each other."""
+    return np.asarray(np.cumsum(lengths) - lengths)

@@ -66,3 +66,10 @@ def test_a_tail_falls_with_time_and_servers_and_rises_with_load(
     assert 0.0 <= tail(busy, unit_s, servers, far, window_s) <= now + 1e-9 <= 1.0 + 2e-9
     assert tail(busy, unit_s, servers + others, near, window_s) <= now + 1e-9
     assert tail(more * busy, unit_s, servers, near, window_s) >= now - 1e-9
+
+
+def test_loads_may_each_have_their_own_servers_and_waits() -> None:
+    loads, servers, waits_s = Loads(np.array([0.5, 3.0]), np.array([2.0, 1.0])), [1, 4], [[0.0, 1.0], [2.0, 9.0]]
+    both = waiting_tail(loads, servers, np.array(waits_s), 60.0)
+    for row, (busy, unit_s) in enumerate(((0.5, 2.0), (3.0, 1.0))):
+        assert both[row] == pytest.approx([tail(busy, unit_s, servers[row], each, 60.0) for each in waits_s[row]])

@@ -104,3 +104,15 @@ def test_where_an_answer_would_be_slowed_unified_engines_are_sized_by_its_limit(
     loaded = made.under(levels.tokens_per_s[:1])
     served = made.prefill.under(levels.tokens_per_s[:1])  # type: ignore[attr-defined]
     assert loaded.attainment(2)[0, 0] < served.attainment(2)[0, 0]
+
+
+def test_stages_that_are_settled_together_get_what_each_gets_alone() -> None:
+    """Two of every role under loads of 0.1 to 60 requests/s, more than are searched at once."""
+    rates = np.geomspace(0.1, 60.0, sizing.TOGETHER)
+    asked = [stage(role, rate, prompt, 300) for role in Role for prompt in (800, 3000) for rate in rates]
+    together = [sizing.Sizes(made, of, [levels, levels.highest()], GOALS, 64) for made, of, levels in asked]
+    sizing.settle(together)
+    for sizes, (made, classes, levels) in zip(together, asked, strict=True):
+        alone = [sizing.requirement(made, classes, each, GOALS, 64).replicas for each in (levels, levels.highest())]
+        assert [sizes.replicas(0), sizes.replicas(1)] == alone
+    assert len({sizes.replicas(0) for sizes in together}) > 20
