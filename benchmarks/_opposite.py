@@ -31,9 +31,7 @@ class Opposite(LoadForecaster):
 
 
 def _opposite(rate: RateForecast) -> RateForecast:
-    mean, highest = mirrored(rate.mean, rate.now), mirrored(rate.maximum, rate.now)
-    levels = tuple(max(level, mean.at(p)) for p, level in zip(highest.probabilities, highest.levels, strict=True))
-    return replace(rate, mean=mean, maximum=Quantiles(highest.probabilities, levels))
+    return replace(rate, mean=mirrored(rate.mean, rate.now))
 
 
 def mirrored(quantiles: Quantiles, now: float) -> Quantiles:

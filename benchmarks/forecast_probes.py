@@ -49,7 +49,7 @@ def _shift(tick: float, seed: int) -> int:
         rate = 10.0 if i < calm else 30.0
         at = Instant((i + 1) * tick)
         series.observe(at, float(draw.poisson(rate * tick) / tick), 1.0)
-        if i >= calm and series.forecast(series.path(), HORIZON, HOLD).mean.levels[P90] >= rate:
+        if i >= calm and series.forecast(series.path(), HORIZON, HOLD).levels[P90] >= rate:
             return i - calm + 1
     return 60
 
@@ -65,7 +65,7 @@ def _after_shift(seed: int) -> float:
     series.watch((2, 1))
     for i, rate in enumerate([2.0] * 40 + [20.0] * 40):
         series.observe(Instant((i + 1) * 15.0), float(draw.poisson(rate * 15.0) / 15.0), 1.0)
-    return series.forecast(series.path(), HORIZON, HOLD).mean.levels[P90] / 20.0
+    return series.forecast(series.path(), HORIZON, HOLD).levels[P90] / 20.0
 
 
 def profile_tick_ms() -> float:

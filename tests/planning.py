@@ -85,7 +85,7 @@ def demand(
 
     def rates(level: float) -> Mapping[Seconds, RateForecast]:
         quantiles = Quantiles((0.5, 0.9, 0.99), (level, level * (1 + spread), level * (1 + 2 * spread)))
-        return MappingProxyType({h: RateForecast(h, level, quantiles, quantiles) for h in (SOON, LEAD)})
+        return MappingProxyType({h: RateForecast(h, level, quantiles) for h in (SOON, LEAD)})
 
     return ProfileDemand(
         profile=profile,

@@ -28,12 +28,11 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class RateForecast:
-    """One rate over the planning window that begins ``horizon`` from now: its mean there, its maximum until then."""
+    """The mean of one rate over the planning window that begins ``horizon`` from now."""
 
     horizon: Seconds
     now: float  # the present level, smoothed over the observation window
     mean: Quantiles
-    maximum: Quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def unchanging(demand: Demand) -> Demand:
 
     def certain(rate: RateForecast) -> RateForecast:
         level = Quantiles((0.5,), (rate.now,))
-        return replace(rate, mean=level, maximum=level)
+        return replace(rate, mean=level)
 
     return changed(demand, certain)
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from autoscaler.domain.demand import Demand, ProfileDemand, RateForecast
+from autoscaler.domain.demand import Demand, ProfileDemand, Quantiles, RateForecast
 from autoscaler.domain.observation import Moments, ProfileLoad
 from autoscaler.domain.policy import Calendar
 from autoscaler.domain.signal import GapReason, Missing, Signal
@@ -19,7 +19,7 @@ from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.learned import Model, TrainingJob
 from autoscaler.forecast.memory import USUAL, look_ahead
-from autoscaler.forecast.series import Borrowed, SeriesForecaster, on_grid
+from autoscaler.forecast.series import SeriesForecaster, Target, on_grid
 from autoscaler.forecast.state import Plain, from_plain, to_plain
 
 SIGNALS = ("requests", "uncached_prompt_tokens", "output_tokens")
@@ -205,13 +205,29 @@ class LoadForecaster:
             events: known changes of load by profile, present or to come; a past one is part of the memory.
 
         Returns:
-            By profile: quantiles of each rate's mean over [at + h, at + h + hold] and of its maximum until then;
-            Missing for a profile of which a signal was never seen, or not for five minutes.
+            By profile: quantiles of each rate's mean over [at + h, at + h + hold]; Missing for a profile of which a
+            signal was never seen, or not for five minutes.
         """
         look_ahead([series.memory for profile in self.profiles.values() for series in profile.series.values()])
         return {
             name: self._profile(at, name, horizons=horizons, hold=hold, events=events.get(name, ()))
             for name in self.profiles
+        }
+
+    def highest(
+        self, at: Instant, horizons: Sequence[Seconds], hold: Seconds
+    ) -> Mapping[str, Signal[Mapping[str, Mapping[Seconds, Quantiles]]]]:
+        """Return what the load of each profile may reach at any minute until the end of each window.
+
+        No plan asks for it: its scores are kept from the first time on that somebody does.
+
+        Returns:
+            By profile, signal and horizon; Missing as in ``demand``.
+        """
+        return {
+            name: profile.missing(at)
+            or {signal: _highest(profile.series[signal], horizons, hold) for signal in SIGNALS}
+            for name, profile in self.profiles.items()
         }
 
     def training_jobs(self, at_most: int = 1) -> tuple["Training", ...]:
@@ -286,8 +302,12 @@ class LoadForecaster:
         age = 0.0 if series.last is None else max(0.0, at - series.last)
         path = series.path(events)
         lift = series.lift(events) if events else 1.0
+        now = series.memory.bank.level
         return {
-            h: series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold), lift=lift) for h in horizons
+            h: RateForecast(
+                h, now, series.forecast(path, h, hold, age=age, borrowed=_borrowed(others, h, hold), lift=lift)
+            )
+            for h in horizons
         }
 
 
@@ -299,17 +319,17 @@ def _watching(profile: ProfileForecaster, calendar: Calendar | None) -> ProfileF
     return profile
 
 
-def _borrowed(others: Iterable[SeriesForecaster], horizon: Seconds, hold: Seconds) -> Borrowed | None:
+def _highest(series: SeriesForecaster, horizons: Sequence[Seconds], hold: Seconds) -> Mapping[Seconds, Quantiles]:
+    path = series.path()
+    return {h: series.forecast(path, h, hold, target=Target.HIGHEST) for h in horizons}
+
+
+def _borrowed(others: Iterable[SeriesForecaster], horizon: Seconds, hold: Seconds) -> tuple[float, ...] | None:
     """Return the mean offsets of the profiles that have enough scores of this window; None where none has."""
     window = (on_grid(horizon), on_grid(hold))
-    lent = [other.ledgers[window] for other in others if window in other.ledgers]
-    lent = [ledger for ledger in lent if len(ledger.mean) >= 120]
-    if not lent:
-        return None
-    return Borrowed(
-        _average([ledger.mean.offsets() for ledger in lent]),
-        _average([ledger.maximum.offsets() for ledger in lent]),
-    )
+    ledgers = [other.ledgers[Target.MEAN].get(window) for other in others]
+    lent = [ledger.scores.offsets() for ledger in ledgers if ledger is not None and len(ledger.scores) >= 120]
+    return _average(lent) if lent else None
 
 
 def _average(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:

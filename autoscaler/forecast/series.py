@@ -5,11 +5,12 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
 
-from autoscaler.domain.demand import Quantiles, RateForecast
+from autoscaler.domain.demand import Quantiles
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast import records
 from autoscaler.forecast.calendar import LoadEvent, factor_at
@@ -17,12 +18,20 @@ from autoscaler.forecast.conformal import PROBABILITIES, Calibration
 from autoscaler.forecast.experts import AnyExpert, Council
 from autoscaler.forecast.learned import Model, TrainingJob, training_job
 from autoscaler.forecast.memory import OFFSETS, Memory, along
-from autoscaler.forecast.minutes import HOUR
+from autoscaler.forecast.minutes import HOUR, Minutes
 from autoscaler.forecast.onoff import OnOff
 from autoscaler.performance.step import FloatArray
 
 Window: TypeAlias = tuple[int, int]
 """Minutes from now to the start of the planning window, and its length in minutes."""
+
+
+class Target(StrEnum):
+    """What is said of a window."""
+
+    MEAN = "mean"  # over the window
+    HIGHEST = "highest"  # minute from now to the window's end
+
 
 GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60)
 """Windows are calibrated at these minutes: a measured start-up time that drifts by seconds keeps its scores."""
@@ -49,8 +58,9 @@ def on_grid(horizon: Seconds) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A forecast that waits for the truth: of a window's mean, or of its maximum."""
+    """A forecast that waits for the truth."""
 
+    minute: int  # the first that was unknown when it was made
     expected: float
     level: float
     spread: float
@@ -62,42 +72,24 @@ class Issued:
         return tuple([max(0.0, self.expected + offset * self.level * self.spread) for offset in self.offsets])
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Both forecasts of a window, by the first minute that was unknown when they were made."""
-
-    minute: int
-    mean: Issued
-    maximum: Issued
-
-
 @dataclass(slots=True)
 class Ledger:
-    """Forecasts and scores of one window."""
+    """Forecasts and scores of one target and window."""
 
-    mean: Calibration = field(default_factory=Calibration)
-    maximum: Calibration = field(default_factory=Calibration)
-    waiting: list[Waiting] = field(default_factory=list)
+    scores: Calibration = field(default_factory=Calibration)
+    waiting: list[Issued] = field(default_factory=list)
 
-    def settle(self, horizon: int, hold: int, came: FloatArray, waited: Waiting) -> None:
-        """Score a forecast whose window is over; a gap in it says nothing."""
-        if len(came) < horizon + hold or np.isnan(came).any():
-            return
-        for calibration, issued, truth in (
-            (self.mean, waited.mean, float(came[horizon:].mean())),
-            (self.maximum, waited.maximum, float(came.max())),
-        ):
-            calibration.add(
-                (truth - issued.expected) / issued.level, issued.spread, issued.offsets, issued.prior, horizon + hold
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """Offsets of other profiles' errors, for a profile without history."""
-
-    mean: tuple[float, ...]
-    maximum: tuple[float, ...]
+    def settle(self, target: Target, window: Window, minutes: Minutes) -> None:
+        """Score every forecast whose window is over; a gap in it says nothing."""
+        horizon, span = window[0], sum(window)
+        while self.waiting and self.waiting[0].minute + span <= minutes.end:
+            issued = self.waiting.pop(0)
+            came = minutes.between(issued.minute, issued.minute + span)
+            if len(came) < span or np.isnan(came).any():
+                continue
+            truth = float(came[horizon:].mean()) if target is Target.MEAN else float(came.max())
+            error = (truth - issued.expected) / issued.level
+            self.scores.add(error, issued.spread, issued.offsets, issued.prior, span)
 
 
 @dataclass(slots=True)
@@ -107,7 +99,7 @@ class SeriesForecaster:
     memory: Memory = field(default_factory=Memory)
     council: Council = field(default_factory=Council)
     states: OnOff = field(default_factory=OnOff)
-    ledgers: dict[Window, Ledger] = field(default_factory=dict)
+    ledgers: dict[Target, dict[Window, Ledger]] = field(default_factory=lambda: {target: {} for target in Target})
 
     @property
     def last(self) -> Instant | None:
@@ -142,59 +134,40 @@ class SeriesForecaster:
         if end % 60 < completed:
             self.states.learn(self.memory.minutes.values)
         path = self.council.turn(self.memory, completed)
-        self._settle()
-        if not self.states.is_off(self.memory.usual):
-            for window, ledger in self.ledgers.items():
-                ledger.waiting.append(self._issued(path, window, 0.0, None))
+        off = self.states.is_off(self.memory.usual)
+        for target, ledgers in self.ledgers.items():
+            for window, ledger in ledgers.items():
+                ledger.settle(target, window, self.memory.minutes)
+                if not off:
+                    ledger.waiting.append(self._issued(path, target, window, 0.0, None))
 
-    def _settle(self) -> None:
-        """Score every forecast whose window is over."""
-        minutes = self.memory.minutes
-        for (horizon, hold), ledger in self.ledgers.items():
-            while ledger.waiting and ledger.waiting[0].minute + horizon + hold <= minutes.end:
-                waited = ledger.waiting.pop(0)
-                came = minutes.between(waited.minute, waited.minute + horizon + hold)
-                ledger.settle(horizon, hold, came, waited)
-
-    def _issued(self, path: FloatArray, window: Window, late: float, borrowed: Borrowed | None) -> Waiting:
-        horizon, hold = 60.0 * window[0] + late, 60.0 * window[1]
-        mean, maximum = self._expected(path, horizon, hold)
+    def _issued(
+        self, path: FloatArray, target: Target, window: Window, late: float, borrowed: tuple[float, ...] | None
+    ) -> Issued:
+        horizon, hold, span = 60.0 * window[0] + late, 60.0 * window[1], float(sum(window))
+        expected = _expected(path.tolist(), target, horizon, hold)
         level = max(self.memory.share, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
-        ledger, span = self.watch(window), float(sum(window))
-        mean_sd, maximum_sd = self._doubt(horizon, hold, level)
-        lent = borrowed or _normal(span)
-        parts = []
-        for calibration, expected, sd, prior in (
-            (ledger.mean, mean, mean_sd, lent.mean),
-            (ledger.maximum, maximum, maximum_sd, lent.maximum),
-        ):
-            spread = calibration.spread(MEAN_ERROR * sd)
-            floor = (self.memory.bank.cautious_level - expected) / (level * spread)
-            offsets = _lifted(calibration.blended(prior, span), floor)
-            parts.append(Issued(expected, level, spread, offsets, MEAN_ERROR * sd))
-        return Waiting(self.memory.minutes.end, *parts)
+        prior = MEAN_ERROR * self._doubt(target, horizon, hold) / level
+        scores = self.watch(window, target).scores
+        spread = scores.spread(prior)
+        floor = (self.memory.bank.cautious_level - expected) / (level * spread)
+        offsets = _lifted(scores.blended(borrowed or _normal(target, span), span), floor)
+        return Issued(self.memory.minutes.end, expected, level, spread, offsets, prior)
 
-    def _expected(self, path: FloatArray, horizon: float, hold: float) -> tuple[float, float]:
-        """Return the expected mean over a window and the highest expected level until its end."""
-        nodes = path.tolist()
-        now, halfway = along(nodes, 0.0), along(nodes, 0.5 * horizon)
-        first, middle, last = (along(nodes, horizon + part * hold) for part in (0.0, 0.5, 1.0))
-        return (first + 2.0 * middle + last) / 4.0, max(now, halfway, first, middle, last)
-
-    def _doubt(self, horizon: float, hold: float, level: float) -> tuple[float, float]:
-        """Return the deviations that the filters themselves expect, of mean and maximum, in shares of the level."""
+    def _doubt(self, target: Target, horizon: float, hold: float) -> float:
+        """Return the deviation that the filters themselves expect."""
         bank, grain = self.memory.bank, self.memory.grain
         variance = along(self.memory.ahead()[1].tolist(), horizon + 0.5 * hold)
         chance = bank.roughness * max(bank.level, grain / 60.0) * grain
-        return math.sqrt(variance + chance / hold) / level, math.sqrt(variance + chance / 60.0) / level
+        return math.sqrt(variance + chance / (hold if target is Target.MEAN else 60.0))
 
-    def watch(self, window: Window) -> Ledger:
+    def watch(self, window: Window, target: Target = Target.MEAN) -> Ledger:
         """Return the ledger of a window; a new one starts with the scores of the nearest."""
-        if window not in self.ledgers:
-            near = min(self.ledgers, key=lambda w: abs(math.log(sum(w) / sum(window))), default=None)
-            other = Ledger() if near is None else self.ledgers[near]
-            self.ledgers[window] = Ledger(mean=other.mean.copy(), maximum=other.maximum.copy())
-        return self.ledgers[window]
+        ledgers = self.ledgers[target]
+        if window not in ledgers:
+            near = min(ledgers, key=lambda w: abs(math.log(sum(w) / sum(window))), default=None)
+            ledgers[window] = Ledger() if near is None else Ledger(ledgers[near].scores.copy())
+        return ledgers[window]
 
     def training_jobs(self) -> tuple[TrainingJob, ...]:
         """Return what should be learned (anew) now; whoever runs a job hands its model to ``adopt``."""
@@ -243,7 +216,7 @@ class SeriesForecaster:
 
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
-        issued = self._issued(path, (horizon - 1, 1), 0.0, None).mean
+        issued = self._issued(path, Target.MEAN, (horizon - 1, 1), 0.0, None)
         ahead = float(horizon)
         return issued.expected, self._bounded(issued, ahead, self._caps(ahead, 1.0))
 
@@ -278,41 +251,47 @@ class SeriesForecaster:
         horizon: Seconds,
         hold: Seconds,
         *,
+        target: Target = Target.MEAN,
         age: float = 0.0,
-        borrowed: Borrowed | None = None,
+        borrowed: tuple[float, ...] | None = None,
         lift: float = 1.0,
-    ) -> RateForecast:
-        """Return quantiles of the mean over [now + horizon, + hold] and of the maximum minute until then.
+    ) -> Quantiles:
+        """Return quantiles of the mean over [now + horizon, + hold], or of the highest minute until then.
 
-        The maximum is never below the present level, nor are the mean's P90 and above: the forecast adds to the present
+        The highest is never below the present level, nor are the mean's P90 and above: the forecast adds to the present
         load, and taking capacity away is decided elsewhere.
 
         Args:
             path: what ``path`` returned for this tick.
             horizon: seconds from now to the start of the window, > 0.
             hold: seconds that the window lasts, > 0.
+            target: which of both; scores are kept from the first time on that it is asked for.
             age: seconds since the newest sample.
-            borrowed: other profiles' errors, for a series without enough of its own.
+            borrowed: offsets of other profiles' errors, at PROBABILITIES, for a series without enough of its own.
             lift: what ``lift`` returned for this tick.
         """
         window = (on_grid(horizon), on_grid(hold))
         late = max(horizon - 60.0 * window[0] + age, -60.0 * window[0])
-        issued = self._issued(path, window, late, borrowed)
+        issued = self._issued(path, target, window, late, borrowed)
         ahead = float(sum(window))
-        caps = self._caps(ahead, lift)
-        return RateForecast(
-            horizon=horizon,
-            now=self.memory.bank.level,
-            mean=Quantiles(PROBABILITIES, self._bounded(issued.mean, ahead, caps)),
-            maximum=Quantiles(PROBABILITIES, self._bounded(issued.maximum, ahead, caps, highest=True)),
-        )
+        highest = target is Target.HIGHEST
+        return Quantiles(PROBABILITIES, self._bounded(issued, ahead, self._caps(ahead, lift), highest=highest))
+
+
+def _expected(path: Sequence[float], target: Target, horizon: float, hold: float) -> float:
+    """Return the expected mean over a window, or the highest expected level until its end."""
+    first, middle, last = (along(path, horizon + part * hold) for part in (0.0, 0.5, 1.0))
+    if target is Target.MEAN:
+        return (first + 2.0 * middle + last) / 4.0
+    return max(along(path, 0.0), along(path, 0.5 * horizon), first, middle, last)
 
 
 @functools.cache
-def _normal(span: float) -> Borrowed:
+def _normal(target: Target, span: float) -> tuple[float, ...]:
     """Return the offsets of a series without history, by the minutes of a window: those of a normal distribution."""
-    lift = 0.25 * math.log2(1.0 + span)  # the highest of several minutes lies above any one of them
-    return Borrowed(tuple(z / MEAN_ERROR for z in DEVIATIONS), tuple((z + lift) / MEAN_ERROR for z in DEVIATIONS))
+    # the highest of several minutes lies above any one of them
+    lift = 0.25 * math.log2(1.0 + span) if target is Target.HIGHEST else 0.0
+    return tuple((z + lift) / MEAN_ERROR for z in DEVIATIONS)
 
 
 def _lifted(offsets: Sequence[float], floor: float) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.domain.demand import ProfileDemand
+from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.room import LoadForecaster
 from tests.unit.forecast.test_room import load
@@ -33,14 +34,16 @@ def demand(forecaster: LoadForecaster, at: Instant) -> ProfileDemand:
 def test_quantiles_rise_and_stay_between_the_present_and_the_cap(samples: list[tuple[float, float]]) -> None:
     forecaster, at = fed(samples)
     said = demand(forecaster, at)
+    peaks = forecaster.highest(at, HORIZONS, Seconds(60.0))["chat"]
+    assert not isinstance(peaks, Missing)
     highest = max(rate for _, rate in samples)
     for horizon in HORIZONS:
-        forecast = said.requests_per_second[horizon]
-        for quantiles in (forecast.mean, forecast.maximum):
+        forecast, peak = said.requests_per_second[horizon], peaks["requests"][horizon]
+        for quantiles in (forecast.mean, peak):
             assert list(quantiles.levels) == sorted(quantiles.levels)
             assert quantiles.levels[0] >= 0.0
             assert quantiles.levels[-1] <= 18.0 * max(highest, 1.0)  # six times the highest level a trend can reach
-        assert forecast.maximum.levels[0] >= forecast.now
+        assert peak.levels[0] >= forecast.now
         assert forecast.mean.at(0.9) >= forecast.now
 
 

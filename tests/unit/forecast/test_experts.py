@@ -155,7 +155,7 @@ def test_an_on_off_load_is_bounded_by_its_on_level_and_not_by_exploding_ratios()
     for i, rate in enumerate(values.tolist()):
         series.observe(Instant(60.0 * (i + 1)), rate, 1.0)
         if 1440 <= i < len(values) - 15:
-            bound = series.forecast(series.path(), Seconds(900.0), Seconds(60.0)).mean.at(0.9)
+            bound = series.forecast(series.path(), Seconds(900.0), Seconds(60.0)).at(0.9)
             covered.append(values[i + 15 : i + 16].mean() <= bound)
             highest = max(highest, bound)
     assert series.states.applies

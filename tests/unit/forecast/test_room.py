@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from autoscaler.domain.demand import ProfileDemand
@@ -33,8 +34,8 @@ def load(profile: str, rate: Signal[float]) -> ProfileLoad:
     )
 
 
-def demand_of(forecaster: LoadForecaster, at: float, horizon: float = 120.0) -> ProfileDemand:
-    demand = forecaster.demand(Instant(at), [Seconds(horizon)], HOLD)["chat"]
+def demand_of(forecaster: LoadForecaster, at: float, horizon: float = 120.0, hold: Seconds = HOLD) -> ProfileDemand:
+    demand = forecaster.demand(Instant(at), [Seconds(horizon)], hold)["chat"]
     assert isinstance(demand, ProfileDemand)
     return demand
 
@@ -50,7 +51,27 @@ def test_the_first_sample_already_gives_wide_sensible_quantiles() -> None:
     forecast = demand_of(fed(10.0), 15.0).requests_per_second[Seconds(120.0)]
     assert forecast.mean.at(0.5) == pytest.approx(10.0, rel=0.05)
     assert 12.0 < forecast.mean.at(0.9) < 30.0
-    assert forecast.maximum.at(0.5) >= forecast.now
+
+
+def test_the_highest_minute_is_bounded_as_often_as_the_bound_says() -> None:
+    """Its scores are kept from the first time on that it is asked for; a bound of the mean holds it less often."""
+    draw, forecaster = np.random.default_rng(1), LoadForecaster()
+    rates = (20.0 * draw.gamma(25.0, 1.0 / 25.0, 900)).tolist()
+    said: list[tuple[float, float]] = []
+    for i, rate in enumerate(rates):
+        at = Instant(60.0 * (i + 1))
+        forecaster.observe(at, {"chat": load("chat", rate)})
+        asked = forecaster.highest(at, [Seconds(180.0)], Seconds(60.0))["chat"]
+        assert not isinstance(asked, Missing)
+        mean = demand_of(forecaster, at, 180.0, Seconds(60.0)).requests_per_second[Seconds(180.0)].mean
+        said.append((asked["requests"][Seconds(180.0)].at(0.9), mean.at(0.9)))
+    came = [max(rates[i + 1 : i + 5]) for i in range(len(rates) - 4)]
+    of_highest, of_mean = (
+        np.mean([truth <= bound for truth, bound in zip(came[300:], bounds[300:], strict=False)])
+        for bounds in zip(*said, strict=True)
+    )
+    assert 0.87 <= of_highest <= 0.93
+    assert of_mean < 0.8
 
 
 def test_steady_load_narrows_the_band() -> None:

@@ -40,7 +40,7 @@ def test_present_load_expected_load_and_its_highest_level_are_in_order(role: Rol
 def test_a_forecast_of_nothing_takes_nothing_from_the_present_load(role: Role) -> None:
     busy = situation(20.0)
     nothing = Quantiles((0.5,), (0.0,))
-    misled = replace(busy, demand=changed(busy.demand, lambda rate: replace(rate, mean=nothing, maximum=nothing)))
+    misled = replace(busy, demand=changed(busy.demand, lambda rate: replace(rate, mean=nothing)))
     steady = replace(busy, demand=unchanging(busy.demand))
     for name, need in needs.of_role(misled, role).items():
         assert need.wanted.replicas == needs.of_role(steady, role)[name].wanted.replicas > 1
