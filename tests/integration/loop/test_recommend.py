@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from autoscaler.cli import wiring
-from autoscaler.cli.app import main
 from autoscaler.observe.recording import load_recording
 from examples.h200_pd import demo
+from tests.command import run
 from tests.servers.prometheus import PrometheusServer
 from tools.servers import find
 
@@ -47,10 +47,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def recommend(capsys: pytest.CaptureFixture[str], url: str, *arguments: str, fleet: Path | None = FLEET) -> Any:  # noqa: ANN401 - as JSON has it
     fleets = () if fleet is None else ("--fleet", str(fleet))
-    with pytest.raises(SystemExit) as left:
-        main(("recommend", "--policy", str(POLICY), "--prometheus", url, *fleets, "--output", "json", *arguments))
+    code = run("recommend", "--policy", POLICY, "--prometheus", url, *fleets, "--output", "json", *arguments)
     told = capsys.readouterr()
-    assert left.value.code == 0, told.err
+    assert code == 0, told.err
     return json.loads(told.out)
 
 

@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscaler.cli.app import main
 from autoscaler.policy import load_policies
+from tests.command import run
 from tests.integration.people import migration
 from tests.servers.control_plane import CONTROLLER_RECOMMEND, ControlPlane
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from autoscaler.backtest import report
 from autoscaler.backtest.comparison import Comparison, compare
 from autoscaler.backtest.contenders import OURS
 from autoscaler.backtest.run import Sweep, over
-from autoscaler.cli.app import main
 from autoscaler.errors import InputError
+from tests.command import run
 from tests.unit.backtest import scenes
 
 ROW = {
@@ -132,10 +132,9 @@ def _trace(folder: Path) -> Path:
 
 def _run(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str, str]:
     (folder / "policy.yaml").write_text(POLICY)
-    with pytest.raises(SystemExit) as ended:
-        main(["backtest", "--policy", str(folder / "policy.yaml"), "--trace", str(_trace(folder)), *more])
+    code = run("backtest", "--policy", folder / "policy.yaml", "--trace", _trace(folder), *more)
     told = capsys.readouterr()
-    return int(ended.value.code or 0), told.out, told.err
+    return code, told.out, told.err
 
 
 def test_the_command_gives_rows_and_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

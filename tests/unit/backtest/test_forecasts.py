@@ -18,7 +18,6 @@ from autoscaler.backtest.forecasts import (
     typical_ratio,
     verdict,
 )
-from autoscaler.cli.app import main
 from autoscaler.domain.observation import ModelObservation, Moments, ProfileLoad
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant
@@ -27,6 +26,7 @@ from autoscaler.forecast.evaluation import MIXTURE, REFERENCE
 from autoscaler.forecast.forecaster import EXPERTS
 from autoscaler.simulate.trace import Trace
 from tests import planning
+from tests.command import run
 
 ABSENT = Missing(GapReason.ABSENT, Instant(0.0))
 LEARNED = {"day-profile", "ridge", "boosting", "boosting-q95"}
@@ -125,11 +125,9 @@ def test_the_page_shows_a_fan_of_every_series_and_the_verdict(tmp_path: Path) ->
 
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as left:
-        main(["backtest", *arguments])
-    assert isinstance(left.value.code, int)
+    code = run("backtest", *arguments)
     printed = capsys.readouterr()
-    return left.value.code, printed.out, printed.err
+    return code, printed.out, printed.err
 
 
 def test_the_command_judges_a_trace_without_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.cli.app import main
+from tests.command import run
 
 ROOT = Path(__file__).resolve().parents[3]
 POLICY = str(ROOT / "examples" / "h200_pd" / "policy.yaml")
@@ -19,13 +19,6 @@ users: [{name: nobody, user: {token: none}}]
 contexts: [{name: none, context: {cluster: none, user: nobody}}]
 current-context: none
 """
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
 
 
 @pytest.fixture(scope="module")

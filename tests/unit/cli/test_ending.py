@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.cli.app import main
+from tests.command import run
 from tests.unit.cli.test_commands import KUBECONFIG, POLICY
 
 
@@ -48,9 +48,7 @@ def test_a_decision_log_that_cannot_be_written_is_told(
 ) -> None:
     path = tmp_path / "kubeconfig" / "decisions.jsonl"  # below a file: no folder
     where = ("--prometheus", "http://127.0.0.1:9", "--kubeconfig", str(kubeconfig), "--listen", "127.0.0.1:0")
-    with pytest.raises(SystemExit) as left:
-        main(["run", "--policy", POLICY, *where, "--decision-log", str(path)])
-    assert left.value.code == 1
+    assert run("run", "--policy", POLICY, *where, "--decision-log", path) == 1
     told = capsys.readouterr().err
     assert f"error: --decision-log: {path}: File exists; name a file that can be written" in told
     assert "Traceback" not in told

@@ -1,5 +1,6 @@
 """``profile fit | show | compare | estimate``: what they print, and what they say of input that cannot be."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from autoscaler.cli import profile_fit
 from autoscaler.cli.app import main
 from autoscaler.domain.pool import Role
 from autoscaler.performance.profile import load_profile, parse_profile
+from tests import command
 
 ROOT = Path(__file__).resolve().parents[3]
 GRID = ROOT / "benchmarks" / "data" / "h200-vllm-0.26-qwen3-32b-tp1.json"
@@ -19,11 +21,7 @@ SHIPPED = "h200-tp1-qwen3-32b"
 ENGINE = ("--name", "mine", "--model", "Qwen/Qwen3-32B", "--accelerator", "H200-SXM")
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(("profile", *map(str, arguments)))
-    assert isinstance(left.value.code, int)
-    return left.value.code
+run = functools.partial(command.run, "profile")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

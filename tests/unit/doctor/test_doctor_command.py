@@ -1,5 +1,6 @@
 """``autoscaler doctor`` as a user meets it, on policies alone and on a recording."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -7,18 +8,14 @@ from typing import Any
 
 import pytest
 
-from autoscaler.cli.app import main
 from autoscaler.observe.doctor import cluster, metrics
+from tests import command
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDING = ROOT / "examples" / "h200_pd"
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(("doctor", *arguments))
-    assert isinstance(left.value.code, int)
-    return left.value.code
+run = functools.partial(command.run, "doctor")
 
 
 def spoilt(tmp_path: Path, old: str, new: str) -> str:

@@ -7,19 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoscaler.cli.app import main
 from autoscaler.policy import json_schema
 from autoscaler.policy.fields import fields
+from tests.command import run
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = str(ROOT / "policies" / "chat.yaml")
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
 
 
 @pytest.fixture

@@ -6,20 +6,13 @@ from typing import Any
 
 import pytest
 
-from autoscaler.cli.app import main
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.record import TickRecord
 from autoscaler.publish import document, explanation
 from autoscaler.publish.explanation import Recorded
+from tests.command import run
 
 MORE_PREFILL = "1795372092"  # the recording saturates prefill
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
 
 
 def told(capsys: pytest.CaptureFixture[str], log: Path, *arguments: str) -> Any:  # noqa: ANN401 - JSON
