@@ -24,13 +24,14 @@ from autoscaler.domain.record import TickRecord
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError
-from autoscaler.observe import catalogue
+from autoscaler.observe import answers, catalogue
+from autoscaler.observe.answers import Labels
 from autoscaler.observe.catalogue import Windows
 from autoscaler.observe.connection import Connection
 from autoscaler.observe.files import FileFleet
 from autoscaler.observe.observer import Join
 from autoscaler.observe.picker import members
-from autoscaler.observe.prometheus import PrometheusSource, _rows
+from autoscaler.observe.prometheus import PrometheusSource
 from autoscaler.observe.recording import load_recording
 from autoscaler.observe.samples import Row, Snapshot
 from autoscaler.observe.scrape import Heads, Limits, Target, parsed
@@ -238,7 +239,7 @@ def _prometheus() -> Callable[[bytes], object]:
 
     def parse(data: bytes) -> object:
         server.body = data
-        return _rows(NOW, source._ask_now("up", QUERY))  # noqa: SLF001 - one query without threads
+        return answers.rows(NOW, source._ask_now("up", QUERY), Labels())  # noqa: SLF001 - one query without threads
 
     return parse
 
@@ -251,7 +252,7 @@ def _series() -> Callable[[bytes], object]:
 
     def parse(data: bytes) -> object:
         server.body = data
-        rows = _rows(NOW, source._ask_now("up", QUERY))  # noqa: SLF001 - one query without threads
+        rows = answers.rows(NOW, source._ask_now("up", QUERY), Labels())  # noqa: SLF001 - one query without threads
         name = readings[next(turns) % len(readings)].name
         snapshot = Snapshot(NOW, {**good.readings, name: rows})
         return Join(POLICIES, WINDOWS).observation(snapshot, {})

@@ -1,6 +1,7 @@
 """How to reach a Prometheus: address, credentials, patience, and how large an answer may be."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
+from autoscaler.observe import answers
+from autoscaler.observe.answers import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,14 @@ class PasswordFile(AuthBase):
         return HTTPBasicAuth(self._username, self._path.read_text().strip())(request)
 
 
+class WholeResponse(requests.Response):
+    """A response of which all is there. Its JSON is typed; the client looks into it by these two names."""
+
+    def json(self, **_: object) -> Mapping[str, Mapping[str, Answer]]:
+        """Return the answer that it holds; see ``answers.decoded``."""
+        return {"data": {"result": answers.decoded(self.content)}}
+
+
 class BoundedSession(requests.Session):
     """Reads no more of an answer than allowed, and not for longer."""
 
@@ -114,8 +125,9 @@ class BoundedSession(requests.Session):
                 response.close()
                 msg = f"answer not complete after {self._patience:g} s"
                 raise requests.Timeout(msg)
-        response._content = bytes(body)  # noqa: SLF001 - the only way to hand a bounded body to ``response.json``
-        return response
+        whole = WholeResponse()
+        whole.__setstate__({**response.__getstate__(), "_content": bytes(body)})  # as if it had been pickled meanwhile
+        return whole
 
 
 def session(connection: Connection) -> requests.Session:

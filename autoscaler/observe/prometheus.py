@@ -6,11 +6,11 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -20,7 +20,8 @@ from urllib3.util.retry import Retry
 from autoscaler.domain.signal import GapReason, Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import ObservationError
-from autoscaler.observe import catalogue, promql
+from autoscaler.observe import answers, catalogue, promql
+from autoscaler.observe.answers import Answer, Labels, Matrix, Point
 from autoscaler.observe.catalogue import Function, Reading, Windows
 from autoscaler.observe.connection import Connection, TooLargeError, credentials, session
 from autoscaler.observe.samples import Row, Snapshot
@@ -29,15 +30,10 @@ T = TypeVar("T")
 
 _STATUS = re.compile(r"HTTP Status Code (\d+)")
 MOST_POINTS = 10_000
-LONGEST_LABELS = 4096  # of the values of one series together
 MODELS_A_QUERY = 25
 """Of how many models a seldom reading is asked at once: with 40 pods each, 15,000 buckets."""
 _WHOLE_SOURCE = frozenset({401, 403, 404, 408, 429})
 """Client errors that concern every query alike; any other is about one query (too many samples, a bad expression)."""
-
-
-class _TooLongError(Exception):
-    """Labels that are longer than is read."""
 
 
 class PrometheusSource:
@@ -59,6 +55,8 @@ class PrometheusSource:
         self._matchers = promql.scope(namespaces, matchers)
         self.readings = catalogue.keeping(promql.label_names(keep))
         self._client = _client(connection)
+        self._labels = Labels()
+        self._rows = 0  # that came with these labels, of the last look
 
     async def read(self, now: Instant) -> Snapshot:
         """Evaluate every reading that is not seldom at ``now``.
@@ -66,8 +64,12 @@ class PrometheusSource:
         Raises:
             ObservationError: the server does not answer, or refuses every query.
         """
+        if len(self._labels) > self._rows:  # most are of series that are gone: pods come and go, clients name profiles
+            self._labels = Labels()
+        self._rows = 0
         often = [reading for reading in self.readings.values() if not reading.seldom]
-        return Snapshot(now, MappingProxyType(await self._at(now, often, self._matchers)))
+        found = await self._at(now, often, self._matchers)
+        return Snapshot(now, MappingProxyType(found), self._labels.keys_of)
 
     async def more(self, snapshot: Snapshot, readings: Collection[str], models: Collection[str]) -> Snapshot:
         """Add seldom readings of the engines of some models; a few models a query, so that no answer is too long.
@@ -89,8 +91,11 @@ class PrometheusSource:
         """Evaluate readings at one moment."""
         at = {"time": _stamp(now)}
         queries = {reading: (promql.instant(reading, self.windows, matchers), at) for reading in readings}
-        labels: Interned = {}
-        return await self._all(queries, lambda reading, answer: _rows(now, answer, labels, changes=_times(reading)))
+        found = await self._all(
+            queries, lambda reading, answer: answers.rows(now, answer, self._labels, changes=_times(reading))
+        )
+        self._rows += sum(len(rows) for rows in found.values() if not isinstance(rows, Missing))
+        return found
 
     async def read_range(
         self, start: Instant, end: Instant, step: Seconds, chunk: int = 240
@@ -119,7 +124,8 @@ class PrometheusSource:
             ObservationError: as ``read``.
         """
         query = f'{{__name__=~"{"|".join(names)}"}}'
-        return await self._ask(asyncio.Semaphore(), query, {"time": _stamp(now)}, lambda answer: _rows(now, answer))
+        asked = {"time": _stamp(now)}
+        return await self._ask(asyncio.Semaphore(), query, asked, lambda answer: answers.rows(now, answer, Labels()))
 
     async def scrape_interval(self, now: Instant) -> Seconds | None:
         """Return the longest of the engines' median distances between samples; None if that cannot be told."""
@@ -129,10 +135,10 @@ class PrometheusSource:
 
     async def _past(self, moments: Sequence[Instant], step: Seconds) -> list[Snapshot]:
         asked = {reading: self._range_query(reading, moments, step) for reading in self.readings.values()}
-        labels: Interned = {}
+        labels = Labels()
         rows = await self._all(
             asked,
-            lambda reading, answer: _Past.of(_rows(moments[-1], answer, labels, changes=_times(reading))),
+            lambda reading, answer: _Past.of(answers.rows(moments[-1], answer, labels, changes=_times(reading))),
         )
         return [self._pick(moment, rows) for moment in moments]
 
@@ -156,7 +162,7 @@ class PrometheusSource:
         return Snapshot(moment, MappingProxyType(picked))
 
     async def _all(
-        self, queries: Mapping[Reading, tuple[str, dict[str, str]]], parse: Callable[[Reading, list[Any] | Missing], T]
+        self, queries: Mapping[Reading, tuple[str, dict[str, str]]], parse: Callable[[Reading, Answer | Missing], T]
     ) -> dict[str, T]:
         """Ask everything, a few queries at a time; the first sign that the server is gone ends the rest."""
         turns = asyncio.Semaphore(self._connection.parallel)
@@ -173,14 +179,14 @@ class PrometheusSource:
         return {name: task.result() for name, task in tasks.items()}
 
     async def _ask(
-        self, turns: asyncio.Semaphore, query: str, arguments: dict[str, str], parse: Callable[[list[Any] | Missing], T]
+        self, turns: asyncio.Semaphore, query: str, arguments: dict[str, str], parse: Callable[[Answer | Missing], T]
     ) -> T:
         """Send one query and parse the answer at once: of many answers, only what is made of them is kept."""
         async with turns:
             self.queries_sent += 1
             return await asyncio.to_thread(lambda: parse(self._ask_now(query, arguments)))
 
-    def _ask_now(self, query: str, arguments: dict[str, str]) -> list[Any] | Missing:
+    def _ask_now(self, query: str, arguments: dict[str, str]) -> Answer | Missing:
         """Send one query and wait; runs in a thread."""
         since = Instant(float(arguments.get("time") or arguments["end"]))
         try:
@@ -213,13 +219,10 @@ class PrometheusSource:
             raise ObservationError(msg) from error
         return Missing(GapReason.UNREACHABLE, since, f"query refused: {str(error)[:200]}")
 
-    def _bounded(self, answer: object, since: Instant) -> list[Any] | Missing:
-        if not isinstance(answer, list):
-            msg = f"{self._connection.name}: the answer holds no result"
-            raise ObservationError(msg)
-        if len(answer) > self._connection.max_series:
-            limit = self._connection.max_series
-            return Missing(GapReason.UNREACHABLE, since, f"{len(answer)} series, at most {limit} are read")
+    def _bounded(self, answer: Answer, since: Instant) -> Answer | Missing:
+        series, limit = len(answer.result), self._connection.max_series
+        if series > limit:
+            return Missing(GapReason.UNREACHABLE, since, f"{series} series, at most {limit} are read")
         return answer
 
 
@@ -267,51 +270,6 @@ def _stamp(at: Instant) -> str:
     return f"{at:.3f}"
 
 
-Interned: TypeAlias = dict[tuple[str, ...], dict[str, str]]
-"""Labels by their names and values: dozens of readings have the same ones of each pod, which are kept once."""
-
-
-def _rows(
-    now: Instant, answer: list[Any] | Missing, interned: Interned | None = None, *, changes: bool = False
-) -> tuple[Row, ...] | Missing:
-    """Parse a vector (one value per series) or a matrix (several); a label as long as a book makes it Missing."""
-    if isinstance(answer, Missing):
-        return answer
-    try:
-        rows = tuple(_parsed(now, answer, {} if interned is None else interned, changes=changes))
-    except _TooLongError as error:
-        return Missing(GapReason.UNREACHABLE, now, str(error))
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        msg = f"the answer of Prometheus cannot be read: {type(error).__name__}"
-        raise ObservationError(msg) from error
-    return rows
-
-
-def _parsed(now: Instant, answer: list[Any], interned: Interned, *, changes: bool) -> Iterator[Row]:
-    """Yield the rows of an answer; ``changes``: only the first of points in a row that have the same value."""
-    for series in answer:
-        metric = series["metric"]
-        key = (*metric, *metric.values())
-        labels = interned.get(key)
-        if labels is None:
-            # joining refuses what is no mapping of text, and costs less than a look at each of a million labels
-            longest = len("".join(metric.values()))
-            if longest > LONGEST_LABELS:
-                msg = f"labels of {longest} characters, at most {LONGEST_LABELS} are read"
-                raise _TooLongError(msg)
-            labels = interned.setdefault(key, metric)
-        if "value" in series:
-            # at an instant query's moment the answer's stamp is rounded to milliseconds
-            _, value = series["value"]
-            yield Row(labels, float(value), now)
-        else:
-            before = None
-            for at, value in series["values"]:
-                if not (changes and value == before):
-                    yield Row(labels, float(value), Instant(float(at)))
-                before = value
-
-
 def _times(reading: Reading) -> bool:
     """Tell whether a reading's values are times of samples: a sample counts once, at however many points it is seen."""
     return reading.function is Function.TIMES
@@ -324,14 +282,11 @@ def _both(some: tuple[Row, ...] | Missing, others: tuple[Row, ...] | Missing) ->
     return others if isinstance(others, Missing) else (*some, *others)
 
 
-def _longest_median_gap(answer: list[Any] | Missing) -> Seconds | None:
-    if isinstance(answer, Missing):
-        return None
-    intervals = [gap for series in answer if (gap := _median_gap(series.get("values", ()))) is not None]
-    return max(intervals, default=None)
+def _longest_median_gap(answer: Answer | Missing) -> Seconds | None:
+    series = answer.result if isinstance(answer, Matrix) else []
+    return max((gap for one in series if (gap := _median_gap(one.values)) is not None), default=None)
 
 
-def _median_gap(values: Sequence[Sequence[Any]]) -> Seconds | None:
-    times = [float(at) for at, _ in values]
-    gaps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
+def _median_gap(values: Sequence[Point]) -> Seconds | None:
+    gaps = sorted(later - earlier for (earlier, _), (later, _) in itertools.pairwise(values))
     return Seconds(gaps[len(gaps) // 2]) if gaps else None

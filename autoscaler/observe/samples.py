@@ -14,6 +14,10 @@ from autoscaler.observe import catalogue
 from autoscaler.performance import buckets
 
 Key: TypeAlias = tuple[str, ...]
+"""The values of some labels."""
+
+Keys: TypeAlias = dict[tuple[str, ...], dict[int, Key]]
+"""By names of labels: the key of each label set, by the ``id`` of the set, which has to live as long."""
 
 
 class Row(NamedTuple):
@@ -37,10 +41,10 @@ class Snapshot:
 
     at: Instant
     readings: Mapping[str, tuple[Row, ...] | Missing]
+    keys: Keys = field(default_factory=dict, repr=False, compare=False)  # of the rows' labels, those that are known
     _groups: dict[tuple[str, ...], Mapping[Key, Sequence[Row]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _keys: dict[tuple[str, ...], dict[int, Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _failed: dict[str, Missing] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +57,7 @@ class Snapshot:
         """
         known = self._groups.get((reading, *labels))
         if known is None:
-            keys = self._keys.setdefault(labels, {})  # many readings share the labels of a pod
+            keys = self.keys.setdefault(labels, {})  # many readings share the labels of a pod
             known = self._groups[(reading, *labels)] = grouped(self.rows(reading), labels, keys)
         return known
 

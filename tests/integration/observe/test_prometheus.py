@@ -144,8 +144,19 @@ def test_the_scrape_interval_is_read_from_the_samples(prometheus_server: Prometh
         pytest.param(404, b"not here", "HTTP Status Code 404", id="404"),
         pytest.param(503, b"", "503", id="503"),
         pytest.param(200, b"<html>", "no Prometheus answers there", id="another service"),
-        pytest.param(200, b'{"data": {"result": {}}}', "holds no result", id="no list"),
-        pytest.param(200, b'{"data": {"result": [{"metric": {}}]}}', "cannot be read", id="no value"),
+        pytest.param(200, b'{"data": {"resultType": "vector", "result": {}}}', "Expected `array`", id="no list"),
+        pytest.param(
+            200,
+            b'{"data": {"resultType": "vector", "result": [{"metric": {}}]}}',
+            "missing required field `value`",
+            id="no value",
+        ),
+        pytest.param(
+            200,
+            b'{"data": {"resultType": "vector", "result": [{"metric": {"pod": 1}, "value": [1, "1"]}]}}',
+            "cannot be read",
+            id="no label",
+        ),
     ],
 )
 def test_a_server_that_cannot_be_used_is_one_gap_with_a_reason(status: int, body: bytes, complaint: str) -> None:
@@ -171,7 +182,7 @@ def test_one_refused_query_takes_only_its_signal() -> None:
 )
 def test_a_flood_is_cut_off(settings: dict[str, int], complaint: str) -> None:
     series = [{"metric": {"pod": f"p{n}"}, "value": [NOW, "1"]} for n in range(100)]
-    body = json.dumps({"data": {"result": series}}).encode()
+    body = json.dumps({"data": {"resultType": "vector", "result": series}}).encode()
     with serving(lambda _: (200, body)) as url:
         seen = look(quick(url, **settings))
     load = seen.models["llm/h200"].loads["rag"].requests_per_second

@@ -1,16 +1,18 @@
 """Hostile or broken input is refused with a clear error and leaves no trace in what is read."""
 
 import asyncio
+import json
+import math
 
 import pytest
 
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant
 from autoscaler.errors import InputError, ObservationError
-from autoscaler.observe import promql
+from autoscaler.observe import answers, promql
+from autoscaler.observe.answers import Labels
 from autoscaler.observe.catalogue import READINGS, Windows
 from autoscaler.observe.connection import Connection
-from autoscaler.observe.prometheus import _rows
 from autoscaler.observe.scrape import Limits, MemorySource
 from tests.observing import exposition, target
 
@@ -96,18 +98,70 @@ def test_a_connection_that_cannot_be_right_is_refused(wrong: dict[str, str], com
     assert "secret" not in str(refused.value)
 
 
+def answer(*series: object, kind: str = "vector") -> answers.Answer:
+    return answers.decoded(json.dumps({"data": {"resultType": kind, "result": series}}).encode())
+
+
 def test_labels_as_long_as_a_book_make_one_reading_missing() -> None:
-    series = [{"metric": {"pod": "p" * 5000}, "value": [1.0, "1"]}]
-    found = _rows(Instant(1.0), series)
+    found = answers.rows(Instant(1.0), answer({"metric": {"pod": "p" * 5000}, "value": [1.0, "1"]}), Labels())
     assert isinstance(found, Missing)
     assert "labels of 5000 characters" in found.detail
 
 
 @pytest.mark.parametrize(
     "series",
-    [{"metric": {"pod": 1}, "value": [1, "1"]}, {"metric": "x", "value": [1, "1"]}, {"metric": {}}, 7],
+    [
+        {"metric": {"pod": 1}, "value": [1, "1"]},
+        {"metric": "x", "value": [1, "1"]},
+        {"metric": {}, "value": [1, "one"]},
+    ],
     ids=str,
 )
-def test_an_answer_of_another_shape_is_no_observation(series: object) -> None:
+def test_labels_that_are_no_texts_and_values_that_are_no_numbers_are_no_observation(series: object) -> None:
     with pytest.raises(ObservationError, match="cannot be read"):
-        _rows(Instant(1.0), [series])
+        answers.rows(Instant(1.0), answer(series), Labels())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[1]",
+        b'{"data": 1}',
+        b'{"data": {"resultType": "scalar", "result": [1, "1"]}}',
+        b'{"data": {"resultType": "vector", "result": [7]}}',
+        b'{"data": {"resultType": "vector", "result": [{"metric": {}}]}}',
+        b'{"data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, 1]}]}}',
+        b'{"data": {"resultType": "vector", "result": [{"metric": {}, "histogram": [1, {"count": "1"}]}]}}',
+        b'{"data": {"resultType": "matrix", "result": [{"metric": {}, "value": [1, "1"]}]}}',
+    ],
+    ids=str,
+)
+def test_an_answer_of_another_shape_is_none(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        answers.decoded(body)
+
+
+def test_an_answer_nested_without_end_is_none() -> None:
+    with pytest.raises(RecursionError):
+        answers.decoded(b'{"data": {"resultType": "vector", "result": [{"metric": ' + b"[" * 100_000)
+
+
+def test_labels_are_read_once() -> None:
+    known = Labels()
+    series = {"metric": {"pod": "p0"}, "value": [1.0, "1"]}
+    first = answers.rows(Instant(1.0), answer(series), known)
+    second = answers.rows(Instant(2.0), answer(series | {"value": [2.0, "NaN"]}), known)
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    assert first[0].labels is second[0].labels
+    assert (first[0].value, first[0].at, second[0].at) == (1.0, 1.0, 2.0)
+    assert math.isnan(second[0].value)
+
+
+def test_points_that_repeat_a_value_count_once_where_changes_are_wanted() -> None:
+    several = {"metric": {}, "values": [[1, "5"], [2, "5"], [3, "+Inf"], [4, "5"]]}
+    whole = answers.rows(Instant(9.0), answer(several, kind="matrix"), Labels())
+    changed = answers.rows(Instant(9.0), answer(several, kind="matrix"), Labels(), changes=True)
+    assert whole == (({}, 5.0, 1.0), ({}, 5.0, 2.0), ({}, math.inf, 3.0), ({}, 5.0, 4.0))
+    assert changed == (({}, 5.0, 1.0), ({}, math.inf, 3.0), ({}, 5.0, 4.0))
