@@ -60,7 +60,7 @@ def main() -> int:
     """Write the picture and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.picture_of_page", description=__doc__)
     parser.add_argument("--output", type=Path, default=PICTURE)
-    parser.add_argument("--size", default="1180,1180", help="of the window: width,height")
+    parser.add_argument("--size", default="1180,1060", help="of the window: width,height")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--report", type=Path, help="show this report instead")
     chosen = parser.parse_args()
