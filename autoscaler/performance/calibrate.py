@@ -12,7 +12,8 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias, TypeVar
+from operator import attrgetter
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +71,8 @@ class PrefillSample:
 
 
 Sample: TypeAlias = StepSample | PrefillSample
+NOISE: Mapping[type[Sample], float] = {StepSample: STEP_NOISE, PrefillSample: PREFILL_NOISE}
+_STEP, _PROMPT = (attrgetter(*(each.name for each in fields(kind))) for kind in NOISE)
 IntArray: TypeAlias = NDArray[np.int64]
 
 
@@ -202,15 +205,15 @@ class Calibration:
 
     def relative_error(self, sample: Sample) -> float:
         """Return by what share of the measured time the model is off: above 0, it says too much."""
-        measured, modelled, _, _ = _compared(sample, self.model)
-        return modelled / measured - 1.0
+        measured, modelled, _ = _compared([sample], self.model)
+        return float(modelled[0] / measured[0]) - 1.0
 
     def prefill_relative_sd(self, tokens: float) -> float:
         """Return the relative standard deviation of the predicted time of one prompt."""
         return self._relative_sd(PrefillSample(tokens, 0.0, 1.0))
 
     def _relative_sd(self, sample: Sample) -> float:
-        shares, covariance = np.array(_compared(sample, self.model)[2]), self._estimate()[1]
+        (shares,), covariance = _compared([sample], self.model)[2], self._estimate()[1]
         return math.sqrt(float(shares @ covariance @ shares) + FORM_SD**2)
 
     def to_json(self) -> str:
@@ -264,9 +267,11 @@ def updated(states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: 
     """
     kept = [FORGETTING ** (max(0.0, at - s.at) / FORGETTING_TIME) if s.taught else 1.0 for s in states]
     beliefs, spoken = _Beliefs.of(states, kept), [representatives(samples) for samples in new]
-    for turn in range(max(map(len, spoken), default=0)):
-        rows = [row for row, samples in enumerate(spoken) if turn < len(samples)]
-        beliefs.take(rows, [spoken[row][turn] for row in rows])
+    for kind in NOISE:
+        told = [[sample for sample in samples if isinstance(sample, kind)] for samples in spoken]
+        for turn in range(max(map(len, told), default=0)):
+            rows = [row for row, samples in enumerate(told) if turn < len(samples)]
+            beliefs.take(rows, [told[row][turn] for row in rows])
     return beliefs.states(at)
 
 
@@ -281,6 +286,7 @@ class _Beliefs:
     """What changes of several calibrations while samples are taken in: arrays with a row for each of them."""
 
     former: Sequence[Calibration]
+    models: FloatArray  # priors' coefficients, shape (rows, ...): see ``_model``
     prior: FloatArray  # information of the priors before any widening, shape (rows, coefficients)
     information: FloatArray
     weighted: FloatArray
@@ -296,6 +302,7 @@ class _Beliefs:
         information = np.array([state.information for state in states]).reshape(-1, COEFFICIENTS, COEFFICIENTS)
         beliefs = cls(
             states,
+            np.array([_flat(state.prior_model) for state in states]),
             1.0 / np.array([state.prior_sd for state in states]).reshape(-1, COEFFICIENTS) ** 2,
             weight[:, None] * information,
             weight * np.array([state.weighted for state in states]).reshape(-1, COEFFICIENTS),
@@ -318,25 +325,20 @@ class _Beliefs:
         return np.minimum(np.maximum(means, -FURTHEST), FURTHEST)
 
     def take(self, rows: Sequence[int], samples: Sequence[Sample]) -> None:
-        """Learn from one sample of each of some rows, or refuse it where it is too unlikely."""
-        logs = self.logs(np.array(rows))
-        compared = [
-            _compared(sample, _scaled(self.former[row].prior_model, scales))
-            for row, sample, scales in zip(rows, samples, np.exp(logs).tolist(), strict=True)
-        ]
-        sound = [n for n, (measured, modelled, _, _) in enumerate(compared) if _is_sound(measured, modelled)]
-        if not sound:
-            return
-        at, logs = np.array(rows)[sound], logs[sound]
-        innovation = np.array([math.log(compared[n][0] / compared[n][1]) for n in sound])
-        shares, noise = np.array([compared[n][2] for n in sound]), np.array([compared[n][3] for n in sound])
+        """Learn from one sample, all of one kind, of each of some rows, or refuse it where it is too unlikely."""
+        at = np.array(rows)
+        logs = self.logs(at)
+        measured, modelled, shares = _compared(samples, _scaled(_model(self.models[at]), np.exp(logs).T))
+        sound = (measured > 0) & (modelled > 0) & np.isfinite(measured) & np.isfinite(modelled)
+        at, logs, shares = at[sound], logs[sound], shares[sound]
+        innovation, noise = np.log(measured[sound] / modelled[sound]), NOISE[type(samples[0])]
         reach = (self.covariance[at] @ shares[:, :, None])[:, :, 0]
         expected = noise**2 + (shares * reach).sum(axis=1)
         fits = innovation**2 <= GATE * expected
         self._refuse(at[~fits])
-        at, wanted, weights = at[fits], (innovation + (shares * logs).sum(axis=1))[fits], noise[fits] ** -2
-        self.information[at] += weights[:, None, None] * _squared(shares[fits])
-        self.weighted[at] += (weights * wanted)[:, None] * shares[fits]
+        at, wanted, weight = at[fits], (innovation + (shares * logs).sum(axis=1))[fits], noise**-2
+        self.information[at] += weight * _squared(shares[fits])
+        self.weighted[at] += weight * wanted[:, None] * shares[fits]
         self.covariance[at] -= (
             _squared(reach[fits]) / expected[fits, None, None]
         )  # the inverse after a change of rank one
@@ -371,10 +373,6 @@ class _Beliefs:
         ]
 
 
-def _is_sound(measured_s: float, modelled_s: float) -> bool:
-    return measured_s > 0 and modelled_s > 0 and math.isfinite(measured_s) and math.isfinite(modelled_s)
-
-
 def _squared(vectors: FloatArray) -> FloatArray:
     """Return each vector times itself, shape (vectors, n, n)."""
     return vectors[:, :, None] * vectors[:, None, :]
@@ -388,8 +386,21 @@ def _fields(part: object) -> Mapping[str, float]:
     return {name: getattr(part, name) for name in part.__slots__}  # type: ignore[attr-defined]  # slotted dataclasses
 
 
-def _scaled(model: ReplicaModel, scales: Sequence[float]) -> ReplicaModel:
-    """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill."""
+_PARTS: Mapping[str, type] = {"step": StepModel, "prefill": PrefillModel, "handover": Handover, "limits": EngineLimits}
+_flat = attrgetter(*(f"{name}.{each.name}" for name, part in _PARTS.items() for each in fields(part)))
+
+
+def _model(rows: FloatArray) -> ReplicaModel:
+    """Return one model of several, a row of all coefficients (``_flat``) each: with arrays for coefficients."""
+    columns = iter(rows.T)
+    return ReplicaModel(*(part(*(next(columns) for _ in fields(part))) for part in _PARTS.values()))
+
+
+def _scaled(model: ReplicaModel, scales: Iterable[Any]) -> ReplicaModel:
+    """Return the model with scaled coefficients; what a prompt adds to decode steps follows the speed of prefill.
+
+    ``scales``: one of each coefficient, or, for several models (``_model``), arrays of them.
+    """
     base, sequence, kv, knee, floor, speed, stall = scales
     step, prefill, handover = model.step, model.prefill, model.handover
     return ReplicaModel(  # spelt out: twice as fast as replacing fields, and done for every sample
@@ -414,44 +425,47 @@ def _scaled(model: ReplicaModel, scales: Sequence[float]) -> ReplicaModel:
     )
 
 
-def _compared(sample: Sample, model: ReplicaModel) -> tuple[float, float, Sequence[float], float]:
-    """Return measured and modelled seconds, each coefficient's share of the latter, and the relative noise."""
-    match sample:
-        case StepSample(batch, kv_tokens, itl_s, pulled):
-            step = model.step
-            beyond = max(0.0, batch - step.knee_sequences)
-            parts = (
-                step.base_s,
-                step.per_sequence_s * batch,
-                step.per_kv_token_s * kv_tokens,
-                step.per_sequence_beyond_knee_s * beyond if beyond > 0 else 0.0,
-            )
-            total, dilation = sum(parts), float(model.handover.dilation(pulled))
-            shares = (*(part / total for part in parts), 0.0, 0.0, 1.0 - 1.0 / dilation)
-            return itl_s, total * dilation, shares, STEP_NOISE
-        case PrefillSample(tokens, requests_per_second, prefill_s):
-            seconds, floor_share = _prefill_s(model, tokens, requests_per_second)
-            shares = (0.0, 0.0, 0.0, 0.0, floor_share, 1.0 - floor_share, 0.0)
-            return prefill_s, seconds, shares, PREFILL_NOISE
+def _compared(samples: Sequence[Sample], model: ReplicaModel) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return measured and modelled seconds of samples of one kind, and each coefficient's share of the latter.
+
+    ``model``: of all samples, or of each (``_model``).
+    """
+    shares = np.zeros((len(samples), COEFFICIENTS))
+    if isinstance(samples[0], StepSample):
+        batch, kv_tokens, measured, pulled = np.array([_STEP(sample) for sample in samples]).T
+        step, dilation = model.step, model.handover.dilation(pulled)
+        parts = np.empty((len(samples), 4))
+        parts[:, 0], parts[:, 1] = step.base_s, step.per_sequence_s * batch
+        parts[:, 2] = step.per_kv_token_s * kv_tokens
+        parts[:, 3] = step.per_sequence_beyond_knee_s * np.maximum(0.0, batch - step.knee_sequences)
+        total = parts.sum(axis=1)
+        shares[:, :4], shares[:, 6] = parts / total[:, None], 1.0 - 1.0 / dilation
+        return measured, total * dilation, shares
+    tokens, requests_per_second, measured = np.array([_PROMPT(sample) for sample in samples]).T
+    seconds, shares[:, 4] = _prefill_s(model, tokens, requests_per_second)
+    shares[:, 5] = 1.0 - shares[:, 4]
+    return measured, seconds, shares
 
 
 SPREAD = 1.6
 """Mean square of prompt lengths over the square of their mean, where only the mean is reported."""
 
 
-def _prefill_s(model: ReplicaModel, tokens: float, requests_per_second: float) -> tuple[float, float]:
+def _prefill_s(
+    model: ReplicaModel, tokens: FloatArray, requests_per_second: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return the mean seconds from when a prompt is scheduled to its first token, and the floor's share of that.
 
     Those that come during a step share the next one, up to its budget. vLLM schedules a step while the one before
     still runs, so a prompt that finds the engine busy also waits for half a step (few prompts) to a whole one (many).
     """
-    prefill, budget = model.prefill, float(model.limits.max_batched_tokens)
-    together, seconds = tokens, prefill.one_pass_s(tokens, SPREAD * tokens**2)
-    busy = min(1.0, requests_per_second * seconds)
+    prefill, most = model.prefill, np.maximum(tokens, model.limits.max_batched_tokens)
+    together, seconds = tokens, prefill.pass_s(tokens, SPREAD * tokens**2)
+    busy = np.minimum(1.0, requests_per_second * seconds)
     for _ in range(12):  # a fixed point: the step's time depends on who shares it
-        together = min(max(budget, tokens), tokens * (1.0 + busy * requests_per_second * seconds))
-        seconds = prefill.one_pass_s(together, together * SPREAD * tokens)
-        busy = min(1.0, requests_per_second * seconds * tokens / together)
+        together = np.minimum(most, tokens * (1.0 + busy * requests_per_second * seconds))
+        seconds = prefill.pass_s(together, together * SPREAD * tokens)
+        busy = np.minimum(1.0, requests_per_second * seconds * tokens / together)
     work = prefill.base_s + prefill.per_token_s * together
-    ratio = min(work / prefill.floor_s, 1e6) ** prefill.corner
+    ratio = np.minimum(work / prefill.floor_s, 1e6) ** prefill.corner
     return seconds * (1.0 + busy * (1.0 + busy) / 2.0), 1.0 / (1.0 + ratio)
