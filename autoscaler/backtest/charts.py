@@ -178,11 +178,12 @@ def _goal_and_bound(
         share = nines(min(known.attainment_by_profile.values()))
         axes.plot([known.cost], [share], marker="*", markersize=14, color=INK, linestyle="none")
         labels.append((known.cost, share, "clairvoyant", INK))
-    low = min([nines(0.5), *(y for _, y, _, _ in labels)])
+    drawn = [nines(_worst(s)) for s in found.settings() if s.startup_s == startup_s]
+    low = min([nines(goal), *(max(nines(0.5), y) for y in drawn), *(y for _, y, _, _ in labels)])
     shown = [share for share in (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999) if nines(share) >= low - 0.05]
     axes.yaxis.set_major_locator(FixedLocator([nines(share) for share in shown]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - 10**-value:.2%}".replace(".00%", "%")))
-    axes.set_ylim(low - 0.1, max([nines(0.999), *(y for _, y, _, _ in labels)]) + 0.15)
+    axes.set_ylim(low - 0.1, max([nines(0.999), *drawn, *(y for _, y, _, _ in labels)]) + 0.15)
     left = min([x for x, _, _, _ in labels] + ([known.certified_lower] if known else []))
     right = max([x for x, _, _, _ in labels] + [s.cost.mean for s in found.settings() if s.startup_s == startup_s])
     axes.set_xlim(left - 0.05 * (right - left) - 0.1, right + 0.16 * (right - left) + 0.3)
