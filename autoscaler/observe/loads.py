@@ -1,5 +1,6 @@
 """What each profile of one policy offers, and how it is served: from the picker's series, else from engine totals."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,7 @@ class Loads:
         self._variants = {variant.name: variant.role for variant in self._policy.variants}
         readings = () if self._policy.metrics.source in _ENGINES_ONLY else tuple(r.name for r in PICKER_READINGS)
         self._owned = {name: table.owned(snapshot, name) for name in readings}
-        self._split = {name: table.split(rows) for name, rows in self._owned.items()}
+        self._split = {name: table.split(rows, snapshot.keys) for name, rows in self._owned.items()}
         self._has_picker = any(self._owned.values()) or self._policy.metrics.source is MetricsSource.EPP_VLLM
 
     def all(self) -> dict[str, ProfileLoad]:
@@ -298,6 +299,7 @@ class Loads:
         return math.fsum(row.value for row in self._split["flow_queue"][profile] if row.at == newest)
 
 
+@functools.cache
 def _only(chosen: Role) -> Callable[[Role], bool]:
     return lambda role: role is chosen
 

@@ -1,13 +1,13 @@
 """Whose traffic a series of the endpoint picker counts: which policy's, and which of its profiles."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.profile import DEFAULT_PROFILE, Match
 from autoscaler.errors import InputError
 from autoscaler.observe.catalogue import MODEL, NAMESPACE
-from autoscaler.observe.samples import Key, Row, Snapshot
+from autoscaler.observe.samples import Key, Keys, Row, Snapshot, grouped
 
 TARGET_MODEL = "target_model_name"
 FAIRNESS, PRIORITY = "fairness_id", "priority"
@@ -54,12 +54,12 @@ class ProfileTable:
 
     def owned(self, snapshot: Snapshot, reading: str) -> list[Row]:
         """Return the rows of a reading that are of this policy."""
-        found: dict[int, Row] = {}
-        for label in (MODEL, TARGET_MODEL):
-            groups = snapshot.by(reading, NAMESPACE, label)
-            for name in sorted(self._names):
-                found |= {id(row): row for row in groups.get((self.policy.namespace, name), ())}
-        return [row for row in found.values() if self.is_selected(row)]
+        names = [(self.policy.namespace, name) for name in sorted(self._names)]
+        by_model, by_target = (snapshot.by(reading, NAMESPACE, label) for label in (MODEL, TARGET_MODEL))
+        found = [row for name in names for row in by_model.get(name, ())]
+        targeted = (row for name in names for row in by_target.get(name, ()))
+        found += [row for row in targeted if row.labels.get(MODEL, "") not in self._names]
+        return list(filter(self.is_selected, found)) if self.policy.metrics.matchers else found
 
     def is_selected(self, row: Row) -> bool:
         """Tell whether a row carries the labels that the policy asks for."""
@@ -67,26 +67,28 @@ class ProfileTable:
 
     def attribute(self, row: Row) -> Attribution:
         """Return the profile whose match fits a row, else the default."""
-        told_by = row.key(_TELLING)
+        return self._told(row.key(_TELLING))
+
+    def split(self, rows: Sequence[Row], keys: Keys) -> dict[str, list[Row]]:
+        """Return the policy's rows by profile; profiles without rows are there, empty. ``keys``: of a snapshot."""
+        found: dict[str, list[Row]] = {profile.name: [] for profile in self.policy.profiles}
+        for told_by, alike in grouped(rows, _TELLING, keys.setdefault(_TELLING, {})).items():
+            found[self._told(told_by).profile] += alike
+        return found
+
+    def _told(self, told_by: Key) -> Attribution:
         known = self._attributed.get(told_by)
         if known is None:
             if len(self._attributed) >= MOST_REMEMBERED:  # fairness ids are whatever clients send
                 self._attributed.clear()
-            known = self._attributed[told_by] = self._attribute(row)
+            known = self._attributed[told_by] = self._attributed_anew(told_by)
         return known
 
-    def _attribute(self, row: Row) -> Attribution:
+    def _attributed_anew(self, told_by: Key) -> Attribution:
         for profile in self._matching:
-            if _fits(profile.match, row):
+            if _fits(profile.match, told_by):
                 return Attribution(profile.name, matched=True)
         return Attribution(self.default, matched=False)
-
-    def split(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
-        """Return the policy's rows by profile; profiles without rows are there, empty."""
-        found: dict[str, list[Row]] = {profile.name: [] for profile in self.policy.profiles}
-        for row in rows:
-            found[self.attribute(row).profile].append(row)
-        return found
 
 
 def _default(policy: SLOPolicy) -> str:
@@ -101,8 +103,8 @@ def _rank(match: Match) -> tuple[bool, bool, bool]:
     return match.model_name is None, match.fairness_id is None, match.priority is None
 
 
-def _fits(match: Match, row: Row) -> bool:
+def _fits(match: Match, told_by: Key) -> bool:
     """Tell whether every label that a match names has its value."""
     priority = None if match.priority is None else str(match.priority)
-    wanted = ((MODEL, match.model_name), (FAIRNESS, match.fairness_id), (PRIORITY, priority))
-    return all(value is None or row.labels.get(label, "") == value for label, value in wanted)
+    wanted = (match.model_name, match.fairness_id, priority)
+    return all(value is None or value == told for value, told in zip(wanted, told_by, strict=True))

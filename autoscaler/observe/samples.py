@@ -1,5 +1,6 @@
 """What a reading returned: rows of labels and values, and what follows from them whatever their source."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -159,6 +160,7 @@ class Histogram:
         return Moments(mean, mean * mean * variation)
 
 
+@functools.lru_cache(1024)
 def _bound(text: str) -> float | None:
     """Read a bucket's bound: Go writes 1, Python 1.0, both mean the same."""
     try:
@@ -167,30 +169,31 @@ def _bound(text: str) -> float | None:
         return None
 
 
-def total(rows: Iterable[Row]) -> float | None:
+def total(rows: Sequence[Row]) -> float | None:
     """Return the sum of values; None without rows; NaN if one is."""
-    values = [row.value for row in rows]
-    if len(values) == 1:  # by far the most frequent: one engine of a pod
-        return values[0]
-    return math.fsum(values) if values else None
+    if len(rows) == 1:  # by far the most frequent: one engine of a pod
+        return rows[0].value
+    return math.fsum([row.value for row in rows]) if rows else None
 
 
-def grouped(rows: Sequence[Row], labels: Sequence[str], keys: dict[int, Key] | None = None) -> dict[Key, list[Row]]:
+def grouped(
+    rows: Sequence[Row], labels: Sequence[str], keys: dict[int, Key] | None = None
+) -> Mapping[Key, Sequence[Row]]:
     """Group rows by the values of some labels.
 
     ``keys``: of label sets by their ``id``, which must outlive this; is filled.
     """
-    groups: dict[Key, list[Row]] = {}
     known: dict[int, Key] = {} if keys is None else keys
-    before: Mapping[str, str] | None = None
-    for row in rows:
-        if row.labels is not before:  # points of one series share their labels
-            before = row.labels
-            key = known.get(id(before))
-            if key is None:
-                key = known[id(before)] = row.key(labels)
-            group = groups.setdefault(key, [])
-        group.append(row)
+    ids = [id(row.labels) for row in rows]
+    if not known.keys() >= set(ids):
+        known.update((id(row.labels), row.key(labels)) for row in rows if id(row.labels) not in known)
+    of_rows = [known[one] for one in ids]
+    alone = dict(zip(of_rows, zip(rows, strict=True), strict=True))
+    if len(alone) == len(rows):  # most readings have one row of a pod
+        return alone
+    groups: dict[Key, list[Row]] = {key: [] for key in alone}
+    for key, row in zip(of_rows, rows, strict=True):
+        groups[key].append(row)
     return groups
 
 

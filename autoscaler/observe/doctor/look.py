@@ -61,7 +61,7 @@ def _token_ratio(policy: SLOPolicy, snapshot: Snapshot) -> float | None:
     """Return observations of output lengths per response; None where nothing was answered."""
     table = ProfileTable(policy)
     buckets = [r for r in snapshot.rows("output_tokens_bucket") if table.owns(r) and r.labels.get("le") == "+Inf"]
-    responses = total(row for row in snapshot.rows("durations") if table.owns(row))
+    responses = total([row for row in snapshot.rows("durations") if table.owns(row)])
     return ratio(total(buckets) or 0.0, responses) if responses else None
 
 
@@ -74,8 +74,8 @@ def _local_prefill(policy: SLOPolicy, snapshot: Snapshot, view: FleetView | None
         if row.labels.get("namespace") == policy.namespace
         and roles.get(row.labels.get(POD, ""), ROLE_LABELS.get(row.labels.get(ROLE, ""))) is Role.DECODE
     ]
-    came = total(rows)
-    return ratio(total(r for r in rows if r.labels.get("source") == "local_compute") or 0.0, came) if came else None
+    came, local = total(rows), [row for row in rows if row.labels.get("source") == "local_compute"]
+    return ratio(total(local) or 0.0, came) if came else None
 
 
 def _roles(policy: SLOPolicy, view: FleetView | None) -> Mapping[str, Role]:

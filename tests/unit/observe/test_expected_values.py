@@ -37,7 +37,7 @@ def saturated() -> Snapshot:
 
 
 def of(rows: tuple[Row, ...], **labels: str) -> float:
-    found = total(row for row in rows if all(row.labels.get(name) == value for name, value in labels.items()))
+    found = total([row for row in rows if all(row.labels.get(name) == value for name, value in labels.items())])
     assert found is not None
     return found
 
