@@ -11,6 +11,7 @@ from autoscaler.domain.plan import Plan
 from autoscaler.domain.policy import SLOPolicy
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Instant, Seconds, after
+from autoscaler.forecast import room
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.room import LoadForecaster, Trained, Training
 from autoscaler.performance import calibrate
@@ -142,11 +143,8 @@ class PolicyModel:
             parts=self.parts,
         )
 
-    def learn(
-        self, at: Instant, observed: ModelObservation, *, long_ago: bool = False
-    ) -> list[tuple[VariantModel, tuple[Sample, ...]]]:
-        """Take in what was observed; return what it teaches of replicas' speed, which ``learn`` takes in."""
-        self.forecaster.observe(at, observed.loads, long_ago=long_ago)
+    def learn(self, at: Instant, observed: ModelObservation) -> list[tuple[VariantModel, tuple[Sample, ...]]]:
+        """Take in what was observed, but loads; return what it teaches of replicas' speed: ``learn`` takes in both."""
         if self.parts.margins:
             self.margins = self.margins.updated(self.policy, observed.loads, at)
         self.quiet = self.quiet.updated(at, observed)
@@ -204,11 +202,13 @@ class PolicyModel:
 
 
 def learn(seen: Sequence[tuple[PolicyModel, ModelObservation]], at: Instant, *, long_ago: bool = False) -> None:
-    """Take in what was observed of some policies. ``long_ago``: see ``LoadForecaster.observe``.
+    """Take in what was observed of some policies. ``long_ago``: see ``room.observe``.
 
-    The replicas of all their variants are calibrated together: arrays over many cost little more than over one.
+    The loads of all are forecast together, as the replicas of all their variants are calibrated: arrays over many cost
+    little more than over one.
     """
-    lessons = [lesson for model, observed in seen for lesson in model.learn(at, observed, long_ago=long_ago)]
+    room.observe([(model.forecaster, observed.loads) for model, observed in seen], at, long_ago=long_ago)
+    lessons = [lesson for model, observed in seen for lesson in model.learn(at, observed)]
     variants, samples = [variant for variant, _ in lessons], [taught for _, taught in lessons]
     calibrations = calibrate.updated([variant.calibration for variant in variants], samples, at)
     for variant, state, model in zip(variants, calibrations, calibrate.models(calibrations), strict=True):
@@ -274,6 +274,7 @@ class Decider:
         """Return what to do now; a policy that the observation does not mention is left alone."""
         seen = self._seen(observation)
         learn(seen, observation.at)
+        room.foresee(model.forecaster for model, _ in seen)
         situations = [model.situation(observation.at, observed, self._period) for model, observed in seen]
         plans = {}
         planned = planner.plans(situations, [model.memories for model, _ in seen])

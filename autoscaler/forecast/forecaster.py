@@ -97,7 +97,7 @@ class MinuteForecaster:
         """Take in the next minute; see ``Forecaster``."""
         self._take(value, self.series.observe)
 
-    def _take(self, value: float, into: Callable[[Instant, float, float], None]) -> None:
+    def _take(self, value: float, into: Callable[[Instant, float, float], object]) -> None:
         self.next += 1
         at = Instant(60.0 * self.next)
         if not np.isnan(value):

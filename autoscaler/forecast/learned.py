@@ -5,6 +5,7 @@ most a week), and the loop adopts the model that comes back. Until then the last
 plain arrays, so that it can be written down and costs microseconds to ask.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -28,6 +29,8 @@ LOG_NODES, LOG_TRAINED = np.log(NODES), np.log(TRAINED)
 RETRAINED_EVERY = MINUTES_PER_DAY
 THINNED = 2
 """Boosting learns from every second minute: neighbours say nearly the same, and it halves the time."""
+
+UNSAID = (np.nan,) * len(NODES)
 
 BOUND = 2.0
 """A relative forecast is at most exp(BOUND) times the usual level, or one over it."""
@@ -221,8 +224,23 @@ class Learned:
         """Tell whether a (new) model should be trained."""
         return self.model is None or minute - self.model.trained_at >= RETRAINED_EVERY
 
-    def fit(self, memory: Memory) -> None:
-        """Ask the model once a minute; its training runs off the loop."""
+    @staticmethod
+    def fit(several: Sequence["Learned"], memories: Sequence[Memory]) -> None:
+        """Ask the models once a minute; their training runs off the loop."""
+        for each, memory in zip(several, memories, strict=True):
+            each._ask(memory)  # noqa: SLF001 - one of them
+
+    @staticmethod
+    def predict(several: Sequence["Learned"], memories: Sequence[Memory]) -> FloatArray:
+        """Return what models said at the last minute, moved with the level since; NaN without a model."""
+        return np.array(
+            [
+                [said * (memory.usual / each.level_then) for said in each.expected] or UNSAID
+                for each, memory in zip(several, memories, strict=True)
+            ]
+        )
+
+    def _ask(self, memory: Memory) -> None:
         if self.model is None or memory.minutes.count < features.PAST:
             return
         offset = self.model.offset
@@ -231,9 +249,3 @@ class Learned:
         level = float(memory.minutes.newest(features.USUAL_SPAN) @ features.USUAL_WEIGHTS)
         self.expected = np.maximum(np.exp(ratios) * (level + offset) - offset, 0.0).tolist()
         self.level_then = memory.usual
-
-    def predict(self, memory: Memory) -> FloatArray:
-        """Return what the model said at the last minute, moved with the level since; NaN without a model."""
-        if not self.expected:
-            return np.full(len(NODES), np.nan)
-        return np.array(self.expected) * (memory.usual / self.level_then)

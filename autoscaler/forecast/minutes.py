@@ -125,7 +125,8 @@ class Minutes:
             self.kept[:-MINUTES_PER_DAY] = self.kept[MINUTES_PER_DAY:]
             self.first, self.count = self.first + MINUTES_PER_DAY, self.count - MINUTES_PER_DAY
         if self.count == len(self.kept):
-            self.kept = np.resize(self.kept, min(self.count + max(self.count // 4, 256), KEPT))
+            room = min(max(self.count // 4, 256), KEPT - self.count)
+            self.kept = np.concatenate([self.kept, np.empty(room, np.float32)])
         before = abs(self.kept.item(self.count - 1)) if self.count else 0.0
         self._changed()
         self.kept[self.count] = -before if math.isnan(value) else value

@@ -3,10 +3,10 @@
     w_k ~ exp(-eta * (loss_k / min_j loss_j - 1)),   then a fixed share for all       (Herbster and Warmuth 1998)
 
 The loss is discounted over two half-lives and the weights of both are averaged: the short one turns within hours,
-the long one does not follow noise. A loss counts when its minute has come, never before.
+the long one does not follow noise. A loss counts when its minute has come, never before. Series are weighed together:
+arrays over many cost little more than over one.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +19,9 @@ from autoscaler.performance.step import FloatArray
 
 HALF_LIVES = (240.0, 2880.0)
 """Minutes after which a loss counts half."""
+
+KEPT = np.array([0.5 ** (1.0 / half_life) for half_life in HALF_LIVES])[:, None, None]
+"""What is left of a loss after a minute."""
 
 ETA = 24.0
 SHARE = 0.01
@@ -55,44 +58,65 @@ class Mixture:
         waiting = np.full((SLOTS, experts), np.nan, np.float32)
         return cls(np.zeros(shape), np.zeros(shape), waiting, np.full(shape[1:], 1.0 / experts), np.array(priors))
 
-    def issue(self, minute: int, forecasts: FloatArray) -> None:
-        """Remember what each expert expects; ``minute`` is the first that is not known yet; NaN: no opinion."""
-        self.waiting[_slots(minute)] = forecasts.T
-        self._weigh(~np.isnan(forecasts))
-
-    def settle(self, minute: int, came: float) -> None:
-        """Take in the load of a minute; a gap (NaN) settles nothing."""
-        slots = _slots(minute + 1)  # a lead later each node comes to the same one
-        issued = self.waiting[slots].T
-        if not math.isnan(came):
-            losses = np.abs(issued - came)
-            known = ~np.isnan(losses)
-            for i, half_life in enumerate(HALF_LIVES):
-                kept = 0.5 ** (1.0 / half_life)
-                self.losses[i] = np.where(known, kept * self.losses[i] + np.where(known, losses, 0.0), self.losses[i])
-                self.counts[i] = np.where(known, kept * self.counts[i] + 1.0, self.counts[i])
-        self.waiting[slots] = np.nan  # nothing issued yet for the minutes after this one
-
     def forget(self) -> None:
         """Drop what waits for its truth: behind a gap longer than any lead it was said of other minutes."""
         self.waiting[:] = np.nan
 
-    def _weigh(self, speaking: NDArray[np.bool_]) -> None:
-        typical = self.losses.sum(axis=1, keepdims=True) / np.maximum(self.counts.sum(axis=1, keepdims=True), 1e-9)
-        means = (self.losses + DOUBT * typical * self.priors[:, None]) / (self.counts + DOUBT)
-        best = np.where(speaking, means, np.inf).min(axis=1, keepdims=True)
-        raw = np.where(speaking, np.exp(-ETA * (means / np.maximum(best, 1e-12) - 1.0)), 0.0)
-        fair = speaking / np.maximum(speaking.sum(axis=0), 1)
-        shares = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-300)
-        self.weights = (1.0 - SHARE) * shares.mean(axis=0) + SHARE * fair
 
-    def combine(self, forecasts: FloatArray) -> FloatArray:
-        """Return the weighted mean of the experts that speak, shape (nodes,); NaN where none does."""
-        silent = np.isnan(forecasts)
-        weights = np.where(silent, 0.0, self.weights)
-        total = weights.sum(axis=0)
-        said = (weights * np.where(silent, 0.0, forecasts)).sum(axis=0)
-        return np.asarray(np.divide(said, total, out=np.full_like(total, np.nan), where=total > 0))
+def issue(mixtures: Sequence[Mixture], minute: int, forecasts: FloatArray) -> None:
+    """Remember what each expert expects, and weigh those that do.
+
+    Args:
+        mixtures: of several series, with as many experts each.
+        minute: the first that is not known yet.
+        forecasts: shape (mixtures, experts, nodes); NaN: no opinion.
+    """
+    slots = _slots(minute)
+    for mixture, said in zip(mixtures, forecasts.swapaxes(1, 2), strict=True):
+        mixture.waiting[slots] = said
+    _weigh(mixtures, ~np.isnan(forecasts))
+
+
+def settle(mixtures: Sequence[Mixture], minute: int, came: FloatArray) -> None:
+    """Take in the load of a minute, shape (mixtures,); a gap (NaN) settles nothing."""
+    slots = _slots(minute + 1)  # a lead later each node comes to the same one
+    issued = np.array([mixture.waiting for mixture in mixtures])[:, slots].swapaxes(1, 2)
+    errors = np.abs(issued - came[:, None, None])[:, None]
+    known, (losses, counts) = ~np.isnan(errors), _sums(mixtures)
+    losses = np.where(known, KEPT * losses + errors, losses)
+    counts = np.where(known, KEPT * counts + 1.0, counts)
+    for mixture, lost, counted in zip(mixtures, losses, counts, strict=True):
+        mixture.losses[:], mixture.counts[:] = lost, counted
+        mixture.waiting[slots] = np.nan  # nothing issued yet for the minutes after this one
+
+
+def combined(mixtures: Sequence[Mixture], forecasts: FloatArray) -> FloatArray:
+    """Return the weighted mean of the experts that speak, shape (mixtures, nodes); NaN where none does."""
+    silent = np.isnan(forecasts)
+    weights = np.where(silent, 0.0, np.array([mixture.weights for mixture in mixtures]))
+    total = weights.sum(axis=1)
+    said = (weights * np.where(silent, 0.0, forecasts)).sum(axis=1)
+    return np.asarray(np.divide(said, total, out=np.full_like(total, np.nan), where=total > 0))
+
+
+def _weigh(mixtures: Sequence[Mixture], speaking: NDArray[np.bool_]) -> None:
+    losses, counts = _sums(mixtures)
+    priors = np.array([mixture.priors for mixture in mixtures])[:, None, :, None]
+    typical = losses.sum(axis=2, keepdims=True) / np.maximum(counts.sum(axis=2, keepdims=True), 1e-9)
+    means = (losses + DOUBT * typical * priors) / (counts + DOUBT)
+    heard = speaking[:, None]
+    best = np.where(heard, means, np.inf).min(axis=2, keepdims=True)
+    raw = np.where(heard, np.exp(-ETA * (means / np.maximum(best, 1e-12) - 1.0)), 0.0)
+    fair = speaking / np.maximum(speaking.sum(axis=1, keepdims=True), 1)
+    shares = raw / np.maximum(raw.sum(axis=2, keepdims=True), 1e-300)
+    weights = (1.0 - SHARE) * shares.mean(axis=1) + SHARE * fair
+    for mixture, weight in zip(mixtures, weights, strict=True):
+        mixture.weights[:] = weight
+
+
+def _sums(mixtures: Sequence[Mixture]) -> tuple[FloatArray, FloatArray]:
+    """Return losses and counts, shape (mixtures, half-lives, experts, nodes)."""
+    return np.array([mixture.losses for mixture in mixtures]), np.array([mixture.counts for mixture in mixtures])
 
 
 def _slots(minute: int) -> IntArray:

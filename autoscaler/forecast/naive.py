@@ -1,8 +1,11 @@
 """Forecasters that any better one has to beat."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoscaler.forecast.memory import SPANS, Memory
+import numpy as np
+
+from autoscaler.forecast.memory import SPANS, Memory, look_ahead
 from autoscaler.performance.step import FloatArray
 
 
@@ -15,12 +18,14 @@ class LastValue:
     every: int = 0
     prior: float = 1.0
 
-    def fit(self, memory: Memory) -> None:
+    @staticmethod
+    def fit(several: Sequence["LastValue"], memories: Sequence[Memory]) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> float:
+    @staticmethod
+    def predict(several: Sequence["LastValue"], memories: Sequence[Memory]) -> FloatArray:  # noqa: ARG004 - all alike
         """Return the mean of the last minute, for every node."""
-        return memory.latest
+        return np.array([[memory.latest] for memory in memories])
 
 
 @dataclass(slots=True)
@@ -37,12 +42,15 @@ class Ewma:
         """Return the name with the span in minutes."""
         return f"ewma{self.span}"
 
-    def fit(self, memory: Memory) -> None:
+    @staticmethod
+    def fit(several: Sequence["Ewma"], memories: Sequence[Memory]) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> float:
+    @staticmethod
+    def predict(several: Sequence["Ewma"], memories: Sequence[Memory]) -> FloatArray:
         """Return the average, for every node."""
-        return memory.levels[SPANS.index(self.span)]
+        spans = [SPANS.index(each.span) for each in several]
+        return np.array([[memory.levels[span]] for memory, span in zip(memories, spans, strict=True)])
 
 
 @dataclass(slots=True)
@@ -56,20 +64,25 @@ class RollingQuantile:
     every: int = 0
     prior: float = 1.0
 
-    def fit(self, memory: Memory) -> None:
+    @staticmethod
+    def fit(several: Sequence["RollingQuantile"], memories: Sequence[Memory]) -> None:
         """Learn nothing."""
 
-    def predict(self, memory: Memory) -> float:
+    @staticmethod
+    def predict(several: Sequence["RollingQuantile"], memories: Sequence[Memory]) -> FloatArray:
         """Return the quantile of the last minutes that are no gaps, for every node."""
-        end = memory.minutes.end
-        newest: list[float] = memory.minutes.between(end - self.minutes, end).tolist()
-        seen = sorted(v for v in newest if v >= 0.0)
-        if not seen:
-            return memory.latest
-        rank = self.probability * (len(seen) - 1)
-        low = int(rank)
-        high = min(low + 1, len(seen) - 1)
-        return seen[low] + (seen[high] - seen[low]) * (rank - low)
+        newest = np.full((len(several), max(each.minutes for each in several)), np.nan)
+        for row, each, memory in zip(newest, several, memories, strict=True):
+            past = memory.minutes.between(memory.minutes.end - each.minutes, memory.minutes.end)
+            row[: len(past)] = past
+        newest.sort(axis=1)  # gaps last
+        last = (~np.isnan(newest)).sum(axis=1) - 1
+        rank = np.array([each.probability for each in several]) * last
+        low = np.maximum(rank.astype(np.int64), 0)
+        ends = np.take_along_axis(newest, np.stack([low, np.clip(low + 1, 0, np.maximum(last, 0))], axis=1), axis=1)
+        said = ends[:, 0] + (ends[:, 1] - ends[:, 0]) * (rank - low)
+        latest = np.array([memory.latest for memory in memories])
+        return np.where(last < 0, latest, said)[:, None]
 
 
 @dataclass(slots=True)
@@ -81,9 +94,12 @@ class Trend:
     every: int = 0
     prior: float = 1.0
 
-    def fit(self, memory: Memory) -> None:
+    @staticmethod
+    def fit(several: Sequence["Trend"], memories: Sequence[Memory]) -> None:
         """Learn nothing: the filters adapt with every sample."""
 
-    def predict(self, memory: Memory) -> FloatArray:
+    @staticmethod
+    def predict(several: Sequence["Trend"], memories: Sequence[Memory]) -> FloatArray:  # noqa: ARG004 - all alike
         """Return level plus fading slope at each node."""
-        return memory.ahead()[0]
+        look_ahead(memories)
+        return np.array([memory.ahead()[0] for memory in memories])

@@ -18,8 +18,8 @@ from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.forecast.calendar import LoadEvent
 from autoscaler.forecast.learned import Model, TrainingJob
-from autoscaler.forecast.memory import USUAL, look_ahead
-from autoscaler.forecast.series import SeriesForecaster, Target, on_grid
+from autoscaler.forecast.memory import USUAL
+from autoscaler.forecast.series import SeriesForecaster, Target, ask, on_grid, turn
 from autoscaler.forecast.state import Plain, from_plain, to_plain
 
 SIGNALS = ("requests", "uncached_prompt_tokens", "output_tokens")
@@ -78,19 +78,21 @@ class ProfileForecaster:
     fresh_share: float = 1.0  # uncached share of prompt tokens
     seen: Instant | None = None
 
-    def observe(self, at: Instant, load: ProfileLoad, *, long_ago: bool = False) -> None:
-        """Take in one tick's load; a missing signal is a gap in its series. ``long_ago``: nothing is scored there."""
+    def remember(self, at: Instant, load: ProfileLoad) -> list[tuple[SeriesForecaster, int]]:
+        """Take in one tick's load; return how many minutes this completed. A missing signal is a gap in its series."""
         dt = 15.0 if self.seen is None else min(max(at - self.seen, 0.0), 60.0)
         self.prompt.observe(dt, load.prompt_tokens)
         self.output.observe(dt, load.output_tokens)
         self._share(load)
         rates = (load.requests_per_second, load.uncached_prompt_tokens_per_second, load.output_tokens_per_second)
         grains = (1.0, self.fresh_share * _grain(self.prompt), _grain(self.output))
+        completed = []
         for name, rate, grain in zip(SIGNALS, rates, grains, strict=True):
             if not isinstance(rate, Missing) and math.isfinite(rate):
                 series = self.series[name]
-                (series.remember if long_ago else series.observe)(at, max(0.0, rate), grain)
+                completed.append((series, series.remember(at, max(0.0, rate), grain)))
                 self.seen = at
+        return completed
 
     def _share(self, load: ProfileLoad) -> None:
         prompt, uncached = load.prompt_tokens_per_second, load.uncached_prompt_tokens_per_second
@@ -144,33 +146,35 @@ class LoadForecaster:
     looked_at: int = 0  # the minute up to which outages were looked for
 
     def observe(self, at: Instant, loads: Mapping[str, ProfileLoad], *, long_ago: bool = False) -> None:
-        """Take in one tick. Ticks may be irregular; a profile never seen before starts here.
+        """Take in one tick; see the function of this name, which takes in those of many policies at once."""
+        observe([(self, loads)], at, long_ago=long_ago)
 
-        Args:
-            at: now.
-            loads: by profile.
-            long_ago: remember only, as cheaply as possible: for a replayed past of more than a day ago (scores of older
-                forecasts would be forgotten by now anyway).
-        """
+    def remember(self, at: Instant, loads: Mapping[str, ProfileLoad]) -> list[tuple[SeriesForecaster, int]]:
+        """Take in one tick; return how many minutes this completed. A profile never seen before starts here."""
+        completed = []
         for name, load in loads.items():
             if name not in self.profiles:
                 self.profiles[name] = _watching(ProfileForecaster(), self.calendar)
-            self.profiles[name].observe(at, load, long_ago=long_ago)
-        self._forget_outages()
+            completed += self.profiles[name].remember(at, load)
+        return completed
 
     def live_by(self, calendar: Calendar | None) -> None:
         """Cut days, and tell those of rest, by this calendar from now on; profiles of days follow within the hour."""
         self.calendar = calendar
-        for profile in self.profiles.values():
-            for series in profile.series.values():
-                series.council.live_by(calendar)
+        for series in self.series:
+            series.council.live_by(calendar)
 
-    def _forget_outages(self) -> None:
+    @property
+    def series(self) -> list[SeriesForecaster]:
+        """Return the series of all profiles."""
+        return [series for profile in self.profiles.values() for series in profile.series.values()]
+
+    def forget_outages(self) -> None:
         """Turn minutes in which every profile was silent for long into gaps: then the measurement failed, not the load.
 
         The present level stays at what was measured; only learning and scores skip the span.
         """
-        minutes = [series.memory.minutes for profile in self.profiles.values() for series in profile.series.values()]
+        minutes = [series.memory.minutes for series in self.series]
         end = min(each.end for each in minutes)
         if end == self.looked_at:
             return
@@ -178,8 +182,8 @@ class LoadForecaster:
         if any((each.between(end - OUTAGE, end) > 0).any() for each in minutes):
             return
         if any(self._was_busy(profile, end - OUTAGE) for profile in self.profiles.values()):
-            for each in minutes:
-                each.forget(end - OUTAGE, end)
+            for series in self.series:
+                series.forget(end - OUTAGE, end)
 
     @staticmethod
     def _was_busy(profile: ProfileForecaster, until: int) -> bool:
@@ -208,7 +212,7 @@ class LoadForecaster:
             By profile: quantiles of each rate's mean over [at + h, at + h + hold]; Missing for a profile of which a
             signal was never seen, or not for five minutes.
         """
-        look_ahead([series.memory for profile in self.profiles.values() for series in profile.series.values()])
+        foresee([self])
         return {
             name: self._profile(at, name, horizons=horizons, hold=hold, events=events.get(name, ()))
             for name in self.profiles
@@ -309,6 +313,29 @@ class LoadForecaster:
             )
             for h in horizons
         }
+
+
+def observe(
+    several: Sequence[tuple[LoadForecaster, Mapping[str, ProfileLoad]]], at: Instant, *, long_ago: bool = False
+) -> None:
+    """Take in one tick of several policies: arrays over many series cost little more than over one.
+
+    Args:
+        several: forecasters, and their loads by profile. Ticks may be irregular.
+        at: now.
+        long_ago: remember only, as cheaply as possible: for a replayed past of more than a day ago (scores of older
+            forecasts would be forgotten by now anyway).
+    """
+    completed = [each for forecaster, loads in several for each in forecaster.remember(at, loads)]
+    if not long_ago:
+        turn(completed)
+    for forecaster, _ in several:
+        forecaster.forget_outages()
+
+
+def foresee(several: Iterable[LoadForecaster]) -> None:
+    """Ask the experts of several policies at once, so that each ``demand`` finds what they say."""
+    ask(itertools.chain.from_iterable(forecaster.series for forecaster in several))
 
 
 def _watching(profile: ProfileForecaster, calendar: Calendar | None) -> ProfileForecaster:

@@ -1,5 +1,6 @@
 """Days (and weeks) that resemble each other: the present level times what usually follows at this time of day."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,16 +76,25 @@ class DayProfile:
     every: int = 60
     prior: float = 1.0
 
-    def fit(self, memory: Memory) -> None:
+    @staticmethod
+    def fit(several: Sequence["DayProfile"], memories: Sequence[Memory]) -> None:
         """Take the mean of the last days anew."""
+        for each, memory in zip(several, memories, strict=True):
+            each._fit(memory)  # noqa: SLF001 - one of them
+
+    @staticmethod
+    def predict(several: Sequence["DayProfile"], memories: Sequence[Memory]) -> FloatArray:
+        """Return the average times the profile's ratio, at each node."""
+        return np.array([each._said(memory) for each, memory in zip(several, memories, strict=True)])  # noqa: SLF001
+
+    def _fit(self, memory: Memory) -> None:
         values = memory.minutes.values
         minutes = local(memory.minutes.first + np.arange(len(values)), self.calendar)
         self.ahead = int(minutes[-1]) - (memory.minutes.end - 1)
         newest = np.flatnonzero(days_alike(minutes, self.calendar))[-LOOKS_BACK:]
         self.profile = day_profile(values[newest], minutes[newest] % MINUTES_PER_DAY).astype(np.float32)
 
-    def predict(self, memory: Memory) -> FloatArray:
-        """Return the average times the profile's ratio, at each node."""
+    def _said(self, memory: Memory) -> FloatArray:
         now = (memory.minutes.end - 1 + self.ahead) % MINUTES_PER_DAY
         level = memory.levels[SPANS.index(10)]
         if not len(self.profile):

@@ -3,7 +3,7 @@
 import bisect
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -12,7 +12,7 @@ import numpy as np
 
 from autoscaler.domain.demand import Quantiles
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.forecast import records
+from autoscaler.forecast import experts, records
 from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
 from autoscaler.forecast.experts import AnyExpert, Council
@@ -20,6 +20,7 @@ from autoscaler.forecast.learned import Model, TrainingJob, training_job
 from autoscaler.forecast.memory import OFFSETS, Memory, along
 from autoscaler.forecast.minutes import HOUR, Minutes
 from autoscaler.forecast.onoff import OnOff
+from autoscaler.forecast.state import TRANSIENT
 from autoscaler.performance.step import FloatArray
 
 Window: TypeAlias = tuple[int, int]
@@ -100,6 +101,7 @@ class SeriesForecaster:
     council: Council = field(default_factory=Council)
     states: OnOff = field(default_factory=OnOff)
     ledgers: dict[Target, dict[Window, Ledger]] = field(default_factory=lambda: {target: {} for target in Target})
+    foreseen: FloatArray | None = field(default=None, metadata=TRANSIENT)  # the path from the newest sample on
 
     @property
     def last(self) -> Instant | None:
@@ -107,9 +109,9 @@ class SeriesForecaster:
         return self.memory.last
 
     @classmethod
-    def of(cls, *experts: AnyExpert) -> "SeriesForecaster":
+    def of(cls, *chosen: AnyExpert) -> "SeriesForecaster":
         """Return a forecaster that listens to the given experts instead of to all."""
-        return cls(council=Council.of(*experts))
+        return cls(council=Council.of(*chosen))
 
     def observe(self, at: Instant, rate: float, grain: float) -> None:
         """Take in a sample.
@@ -120,20 +122,24 @@ class SeriesForecaster:
             grain: load times this is variance times seconds of chance arrivals (1 for requests; E[X^2]/E[X] for
                 tokens), > 0.
         """
-        completed = self.memory.add(at, rate, grain)
-        if completed:
-            self._turn(completed)
+        turn([(self, self.remember(at, rate, grain))])
 
-    def remember(self, at: Instant, rate: float, grain: float) -> None:
-        """Take in a sample of the farther past: it is learned from, but nothing is forecast and scored there."""
-        self.memory.add(at, rate, grain)
+    def remember(self, at: Instant, rate: float, grain: float) -> int:
+        """Take in a sample; return how many minutes it completed: unless ``turn`` closes them nothing is scored there.
 
-    def _turn(self, completed: int) -> None:
-        """Close minutes: learn from them, and issue forecasts from their end."""
-        end = self.memory.minutes.end
-        if end % 60 < completed:
-            self.states.learn(self.memory.minutes.values)
-        path = self.council.turn(self.memory, completed)
+        So a sample of the farther past is learned from as cheaply as possible.
+        """
+        self.foreseen = None
+        return self.memory.add(at, rate, grain)
+
+    def forget(self, start: int, end: int) -> None:
+        """Turn minutes ``start`` to ``end`` (excluded) into a gap: what was measured there was no load."""
+        self.foreseen = None
+        self.memory.minutes.forget(start, end)
+
+    def issue(self, path: FloatArray) -> None:
+        """Score forecasts of windows that are over by now, and make those that begin here."""
+        self.foreseen = path
         off = self.states.is_off(self.memory.usual)
         for target, ledgers in self.ledgers.items():
             for window, ledger in ledgers.items():
@@ -193,10 +199,9 @@ class SeriesForecaster:
         if self.memory.last is None:
             msg = "no sample yet, so no forecast"
             raise ValueError(msg)
-        path = self.council.path(self.memory)
-        if not events:
-            return path
-        return path * self._factors(self.memory.last, events)
+        ask([self])
+        path = np.empty(0) if self.foreseen is None else self.foreseen
+        return path * self._factors(self.memory.last, events) if events else path
 
     @staticmethod
     def _factors(now: Instant, events: Sequence[LoadEvent]) -> FloatArray:
@@ -210,9 +215,7 @@ class SeriesForecaster:
 
     def pass_over(self, at: Instant) -> None:
         """Note that nothing is known up to ``at``: minutes close as gaps, uncertainty grows with the next sample."""
-        completed = self.memory.minutes.add(at, at, 0.0)
-        if completed:
-            self._turn(completed)
+        turn([(self, self.memory.minutes.add(at, at, 0.0))])
 
     def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
@@ -276,6 +279,31 @@ class SeriesForecaster:
         ahead = float(sum(window))
         highest = target is Target.HIGHEST
         return Quantiles(PROBABILITIES, self._bounded(issued, ahead, self._caps(ahead, lift), highest=highest))
+
+
+def turn(closing: Iterable[tuple[SeriesForecaster, int]]) -> None:
+    """Close as many minutes of each series as are said: learn from them, and issue forecasts from their end."""
+    alike: dict[tuple[int, int], list[SeriesForecaster]] = {}
+    for series, completed in closing:
+        if completed:
+            alike.setdefault((series.memory.minutes.end, completed), []).append(series)
+    for (end, completed), several in alike.items():
+        memories = [series.memory for series in several]
+        if end % HOUR < completed:
+            for series in several:
+                series.states.learn(series.memory.minutes.values)
+        paths = experts.turn([series.council for series in several], memories, completed)
+        for series, path in zip(several, paths, strict=True):
+            series.issue(path)
+
+
+def ask(several: Iterable[SeriesForecaster]) -> None:
+    """Ask the experts of several series at once, as far as they were not asked since the newest sample."""
+    due = [series for series in several if series.foreseen is None and series.last is not None]
+    if due:
+        paths = experts.paths([series.council for series in due], [series.memory for series in due])
+        for series, path in zip(due, paths, strict=True):
+            series.foreseen = path
 
 
 def _expected(path: Sequence[float], target: Target, horizon: float, hold: float) -> float:

@@ -128,8 +128,8 @@ def test_a_working_morning_is_foreseen_after_a_weekend_only_with_a_calendar() ->
         for minute, value in zip(range(begin, until), values.tolist(), strict=True):
             memory.add(Instant(60.0 * (minute + 1)), value, 1.0)
         expert = DayProfile(calendar)
-        expert.fit(memory)
-        return float(expert.predict(memory)[NODES.index(15)])
+        expert.fit([expert], [memory])
+        return float(expert.predict([expert], [memory])[0][NODES.index(15)])
 
     assert ahead(tokyo) > 1.08 * ahead(None)
 

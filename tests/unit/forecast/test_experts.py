@@ -7,7 +7,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.forecast import features, learned
+from autoscaler.forecast import features, learned, mixture
 from autoscaler.forecast.learned import Kind
 from autoscaler.forecast.memory import NODES, TRAINED
 from autoscaler.forecast.mixture import Mixture
@@ -27,17 +27,19 @@ def daily(days: float) -> FloatArray:
 
 def settled(errors: dict[int, float], minutes: int) -> Mixture:
     """Return a mixture whose experts always said 10 plus their error, where 10 came."""
-    mixture = Mixture.of([1.0] * len(errors))
+    mixed = Mixture.of([1.0] * len(errors))
     for minute in range(minutes):
-        mixture.issue(minute, np.full((len(errors), len(NODES)), 10.0) + np.array([list(errors.values())]).T)
-        mixture.settle(minute, 10.0)
-    return mixture
+        mixture.issue(
+            [mixed], minute, np.full((1, len(errors), len(NODES)), 10.0) + np.array([list(errors.values())]).T
+        )
+        mixture.settle([mixed], minute, np.array([10.0]))
+    return mixed
 
 
 def test_the_better_expert_gets_the_weight() -> None:
-    mixture = settled({0: 0.5, 1: 2.0}, minutes=120)
-    assert (mixture.weights[0] > 0.9).all()
-    assert mixture.weights.sum(axis=0) == pytest.approx(np.ones(len(NODES)))
+    weights = settled({0: 0.5, 1: 2.0}, minutes=120).weights
+    assert (weights[0] > 0.9).all()
+    assert weights.sum(axis=0) == pytest.approx(np.ones(len(NODES)))
 
 
 def test_no_expert_is_lost_for_good() -> None:
@@ -45,23 +47,24 @@ def test_no_expert_is_lost_for_good() -> None:
 
 
 def test_before_any_loss_the_prior_decides() -> None:
-    mixture = Mixture.of([1.0, 1.0])
-    mixture.issue(0, np.full((2, len(NODES)), 1.0))
-    assert (mixture.weights == 0.5).all()
+    unheard = Mixture.of([1.0, 1.0])
+    mixture.issue([unheard], 0, np.full((1, 2, len(NODES)), 1.0))
+    assert (unheard.weights == 0.5).all()
 
 
 def test_a_silent_expert_has_no_say() -> None:
-    mixture = settled({0: 0.5, 1: 2.0}, minutes=60)
-    said = np.array([[math.nan] * len(NODES), [7.0] * len(NODES)])
-    assert mixture.combine(said) == pytest.approx(np.full(len(NODES), 7.0))
-    assert np.isnan(mixture.combine(np.full((2, len(NODES)), math.nan))).all()
+    several = [settled({0: 0.5, 1: 2.0}, minutes=60), settled({0: 0.5, 1: 2.0}, minutes=60)]
+    said = np.array([[[math.nan] * len(NODES), [7.0] * len(NODES)], [[math.nan] * len(NODES)] * 2])
+    combined = mixture.combined(several, said)
+    assert combined[0] == pytest.approx(np.full(len(NODES), 7.0))
+    assert np.isnan(combined[1]).all()
 
 
 def test_a_gap_settles_nothing() -> None:
-    mixture = settled({0: 0.5, 1: 2.0}, minutes=60)
-    before = mixture.losses.copy()
-    mixture.settle(60, math.nan)
-    assert (mixture.losses == before).all()
+    mixed = settled({0: 0.5, 1: 2.0}, minutes=60)
+    before = mixed.losses.copy()
+    mixture.settle([mixed], 60, np.array([math.nan]))
+    assert (mixed.losses == before).all()
 
 
 def test_behind_a_long_gap_nothing_is_judged_by_what_was_said_before_it() -> None:

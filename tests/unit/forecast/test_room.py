@@ -10,7 +10,7 @@ from autoscaler.domain.demand import ProfileDemand
 from autoscaler.domain.observation import Moments, ProfileLoad
 from autoscaler.domain.signal import GapReason, Missing, Signal
 from autoscaler.domain.units import Instant, Seconds
-from autoscaler.forecast.room import LoadForecaster
+from autoscaler.forecast.room import LoadForecaster, foresee, observe
 
 ABSENT = Missing(GapReason.ABSENT, Instant(0.0))
 HOLD = Seconds(120.0)
@@ -144,3 +144,21 @@ def test_a_written_state_goes_on_where_it_stood() -> None:
     for each in (forecaster, resumed):
         each.observe(Instant(1515.0), {"chat": load("chat", 12.0)})
     assert demand_of(resumed, 1515.0) == demand_of(forecaster, 1515.0)
+
+
+def test_policies_observed_together_are_forecast_as_each_alone() -> None:
+    """One is new, one has gaps, so that their minutes end in different ticks and by several at once."""
+    draw = np.random.default_rng(4)
+    rates = (10.0 * draw.gamma(9.0, 1.0 / 9.0, (200, 3))).tolist()
+    together, alone = [LoadForecaster() for _ in range(3)], [LoadForecaster() for _ in range(3)]
+    for tick, row in enumerate(rates):
+        at = Instant(20.0 * (tick + 1))
+        seen = [(n, {"chat": load("chat", rate)}) for n, rate in enumerate(row)]
+        seen = [(n, loads) for n, loads in seen if not (n == 1 and tick % 50 < 12) and not (n == 2 and tick < 150)]
+        observe([(together[n], loads) for n, loads in seen], at)
+        foresee(together)
+        for n, loads in seen:
+            alone[n].observe(at, loads)
+    for one, other in zip(together, alone, strict=True):
+        levels, expected = (demand_of(each, 4000.0).requests_per_second[Seconds(120.0)] for each in (one, other))
+        assert levels.mean.levels == pytest.approx(expected.mean.levels, rel=1e-9)
