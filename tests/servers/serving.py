@@ -1,5 +1,6 @@
 """A small HTTP server of a test: one function answers whatever is asked."""
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,12 @@ TEXT = "text/plain; version=0.0.4"
 class Serving:
     """A context manager that serves at ``address`` while it is open; ``answer`` gets the path and the body sent."""
 
-    def __init__(self, answer: Callable[[str, bytes], Answer], listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str, bytes], Answer],
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Take who answers, which is called in a thread for each request, and where to listen; port 0 is a free one."""
 
         class Handler(BaseHTTPRequestHandler):
@@ -37,6 +43,8 @@ class Serving:
                 """Keep the tests' output clean."""
 
         self._server = ThreadingHTTPServer(listen, Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.address = f"{listen[0]}:{self._server.server_address[1]}"
 
