@@ -13,8 +13,8 @@ from autoscaler import telemetry
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"  # noqa: S105 - opens nothing
 
 
-def logged(capsys: pytest.CaptureFixture[str], **fields: object) -> str:
-    telemetry.configure("info", as_json=True)
+def logged(capsys: pytest.CaptureFixture[str], level: str = "info", *, as_json: bool = True, **fields: object) -> str:
+    telemetry.configure(level, as_json=as_json)
     try:
         structlog.get_logger("autoscaler").info("event", **fields)
     finally:
@@ -22,6 +22,7 @@ def logged(capsys: pytest.CaptureFixture[str], **fields: object) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "console"])
 @pytest.mark.parametrize(
     ("fields", "secret"),
     [
@@ -36,14 +37,16 @@ def logged(capsys: pytest.CaptureFixture[str], **fields: object) -> str:
     ],
     ids=["bearer", "web token", "URL", "basic", "named field", "header", "nested name", "nested text"],
 )
-def test_a_credential_is_redacted(capsys: pytest.CaptureFixture[str], fields: dict[str, Any], secret: str) -> None:
-    shown = logged(capsys, **fields)
+def test_a_credential_is_redacted(
+    capsys: pytest.CaptureFixture[str], fields: dict[str, Any], secret: str, *, as_json: bool
+) -> None:
+    shown = logged(capsys, as_json=as_json, **fields)
     assert secret not in shown
     assert "[redacted]" in shown
 
 
 def test_what_is_no_credential_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "policy": "llm/qwen3-32b",
         "detail": "http://prometheus:9090: no answer (ReadTimeout); bearer of bad news",
         "output_tokens_per_second": 12.5,
@@ -52,6 +55,14 @@ def test_what_is_no_credential_stays(capsys: pytest.CaptureFixture[str]) -> None
     }
     shown = json.loads(logged(capsys, **fields))
     assert {key: shown[key] for key in fields} == fields
+
+
+def test_a_person_reads_lines_and_no_more_than_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    line = logged(capsys, as_json=False, policy="llm/qwen3-32b", wanted=3)
+    assert [*line.split()][-2:] == ["policy=llm/qwen3-32b", "wanted=3"]
+    assert "event" in line
+    assert "\x1b" not in line, "colours are for terminals"
+    assert not logged(capsys, "warning", as_json=False, policy="llm/qwen3-32b")
 
 
 @given(
