@@ -120,13 +120,18 @@ class KubeFleet:
         """
         for copy in self.copies:
             copy.check()
-        order = sorted(self._followed)
-        sized = dict(zip(order, await asyncio.gather(*(self._sized(target, now) for target in order)), strict=True))
+        found = {target: self._found(target, now) for target in sorted(self._followed)}
+        # a task for each of the others only: with 2,000 targets, tasks took as long as their pods
+        unsized = {target: seen for target, seen in found.items() if isinstance(seen, SeenTarget)}
+        asked = await asyncio.gather(*(self._scaled(target, seen, now) for target, seen in unsized.items()))
+        known = {target: seen for target, seen in found.items() if not isinstance(seen, SeenTarget)}
+        sized = known | dict(zip(unsized, asked, strict=True))
         pods_of = {namespace: await self._attributed(namespace, sized) for namespace in self._pods}
         others = {namespace: _others(copy.objects.values()) for namespace, copy in self._pods.items()}
         return {policy.key: self._view(policy, sized, pods_of, others, now) for policy in self._policies}
 
-    async def _sized(self, target: ScaleTarget, now: Instant) -> Signal[Sized]:
+    def _found(self, target: ScaleTarget, now: Instant) -> Signal[Sized] | SeenTarget:
+        """Return a target with its size; without it where only ``/scale`` can tell it."""
         copy = self._targets[_subject(target)]
         if gap := _gap(copy, now):
             return gap
@@ -137,9 +142,15 @@ class KubeFleet:
             return self._without(
                 target, now, GapReason.INCONSISTENT if flaw else GapReason.ABSENT, f"{target} {detail}"
             )
-        size = found.size or await self._scales.of(target, found.version)
+        return found if found.size is None else self._sized(target, found, found.size)
+
+    async def _scaled(self, target: ScaleTarget, found: SeenTarget, now: Instant) -> Signal[Sized]:
+        size = await self._scales.of(target, found.version)
         if isinstance(size, KubeReadError):
             return self._without(target, now, GapReason.UNREACHABLE, str(size))
+        return self._sized(target, found, size)
+
+    def _sized(self, target: ScaleTarget, found: SeenTarget, size: Size) -> Sized:
         self._lost.pop(target, None)
         return Sized(found, size)
 
@@ -197,7 +208,7 @@ class KubeFleet:
             variant=variant.name,
             requested=found.size.requested,
             pods=tuple(
-                _leading(replace(seen.pod, variant=variant.name), others.get(seen.group, ()))
+                _leading(seen.pod, variant.name, others.get(seen.group, ()))
                 for seen in sorted(attribution.pods[found.target.uid], key=lambda seen: seen.pod.name)
             ),
             rolling_out=found.target.rolling_out,
@@ -214,10 +225,10 @@ def _others(seen: Collection[SeenPod]) -> Others:
     return found
 
 
-def _leading(leader: Pod, others: tuple[Pod, ...]) -> Pod:
-    """Return a leader that knows of the other pods of its group."""
+def _leading(leader: Pod, variant: str, others: tuple[Pod, ...]) -> Pod:
+    """Return a pod of a variant that knows of the others of its group, if it leads one."""
     withdrawn = tuple(pod.name for pod in others if pod.draining_since is not None)
-    return replace(leader, others=tuple(pod.name for pod in others), others_withdrawn=withdrawn)
+    return replace(leader, variant=variant, others=tuple(pod.name for pod in others), others_withdrawn=withdrawn)
 
 
 def _subject(target: ScaleTarget) -> Subject:
