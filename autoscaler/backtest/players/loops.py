@@ -1,8 +1,10 @@
 """Players that write replicas themselves: Knative, AIBrix, Kthena, Ray Serve, KubeAI."""
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from statistics import fmean
+from typing import ClassVar
 
 from autoscaler.backtest.baselines import aibrix, knative, kthena, kthena_roles, kubeai, rayserve
 from autoscaler.backtest.players import sight as see
@@ -40,26 +42,47 @@ def bounded(variant: Variant, replicas: int) -> int:
     return min(max(replicas, variant.min_replicas), variant.max_replicas)
 
 
-class KnativePlayer(Player):
+class OngoingPlayer(Player):
+    """Steps every variant once, by its requests (running and waiting) over the last seconds."""
+
+    WINDOW: ClassVar[Seconds]
+
+    def __init__(self, policy: SLOPolicy) -> None:
+        """Begin with nothing seen."""
+        super().__init__(policy)
+        self._windows = {v.name: Window(self.WINDOW) for v in policy.variants}
+
+    def wanted(self, at: Instant, observed: ModelObservation) -> Mapping[str, int]:
+        """Add what is ongoing to each variant's window, and step it."""
+        wanted = {}
+        for shown in self.sights(at, observed):
+            window = self._windows[shown.variant.name]
+            window.add(shown.at, sum(shown.samples(see.concurrency)))
+            wanted[shown.variant.name] = self.step(shown, window)
+        return wanted
+
+    @abstractmethod
+    def step(self, shown: Sight, ongoing: Window) -> int:
+        """Return what a variant should have."""
+
+
+class KnativePlayer(OngoingPlayer):
     """KPA on concurrency."""
+
+    WINDOW = Seconds(60.0)
 
     def __init__(self, policy: SLOPolicy, targets: Targets) -> None:
         """Aim at the given concurrency per pod."""
         super().__init__(policy)
         self._settings = {v.name: knative.Settings(target=targets[v.role]) for v in policy.variants}
-        self._windows = {v.name: Window(Seconds(60.0)) for v in policy.variants}
         self._states: dict[str, knative.State] = {}
 
-    def wanted(self, at: Instant, observed: ModelObservation) -> Mapping[str, int]:
-        """Step every revision once."""
-        return {shown.variant.name: self._one(shown) for shown in self.sights(at, observed)}
-
-    def _one(self, shown: Sight) -> int:
-        name, window = shown.variant.name, self._windows[shown.variant.name]
-        window.add(shown.at, sum(shown.samples(see.concurrency)))
+    def step(self, shown: Sight, ongoing: Window) -> int:
+        """Step the revision."""
+        name = shown.variant.name
         settings = self._settings[name]
         state = self._states.get(name) or knative.State.starting(shown.at, shown.ready)
-        stable, panic = (window.mean(shown.at, w) for w in (settings.stable_window, settings.panic_window))
+        stable, panic = (ongoing.mean(shown.at, w) for w in (settings.stable_window, settings.panic_window))
         wish, self._states[name] = knative.step(
             settings, state, shown.at, ready=shown.ready, stable=stable, panic=panic
         )
@@ -150,7 +173,7 @@ class KthenaPlayer(Player):
         return result
 
 
-class RayPlayer(Player):
+class RayPlayer(OngoingPlayer):
     """Ray Serve by ongoing requests."""
 
     WINDOW = Seconds(30.0)
@@ -162,26 +185,21 @@ class RayPlayer(Player):
             v.name: rayserve.Settings(max(1, v.min_replicas), v.max_replicas, targets[v.role]) for v in policy.variants
         }
         self._states = {v.name: rayserve.State() for v in policy.variants}
-        self._windows = {v.name: Window(self.WINDOW) for v in policy.variants}
 
-    def wanted(self, at: Instant, observed: ModelObservation) -> Mapping[str, int]:
-        """Step every deployment once."""
-        return {shown.variant.name: self._one(shown) for shown in self.sights(at, observed)}
-
-    def _one(self, shown: Sight) -> int:
-        name, window = shown.variant.name, self._windows[shown.variant.name]
-        window.add(shown.at, sum(shown.samples(see.concurrency)))
+    def step(self, shown: Sight, ongoing: Window) -> int:
+        """Step the deployment."""
+        name = shown.variant.name
         replicas, self._states[name] = rayserve.step(
             self._settings[name],
             self._states[name],
             shown.at,
             current=shown.requested,
-            ongoing=window.mean(shown.at, self.WINDOW),
+            ongoing=ongoing.mean(shown.at, self.WINDOW),
         )
         return replicas
 
 
-class KubeaiPlayer(Player):
+class KubeaiPlayer(OngoingPlayer):
     """KubeAI by the moving average of active requests."""
 
     WINDOW = Seconds(600.0)
@@ -191,19 +209,14 @@ class KubeaiPlayer(Player):
         super().__init__(policy)
         self._settings = {v.name: kubeai.Settings(target_requests=targets[v.role]) for v in policy.variants}
         self._states = {v.name: kubeai.State() for v in policy.variants}
-        self._windows = {v.name: Window(self.WINDOW) for v in policy.variants}
 
-    def wanted(self, at: Instant, observed: ModelObservation) -> Mapping[str, int]:
-        """Step every model once."""
-        return {shown.variant.name: self._one(shown) for shown in self.sights(at, observed)}
-
-    def _one(self, shown: Sight) -> int:
-        name, window = shown.variant.name, self._windows[shown.variant.name]
-        window.add(shown.at, sum(shown.samples(see.concurrency)))
+    def step(self, shown: Sight, ongoing: Window) -> int:
+        """Step the model."""
+        name = shown.variant.name
         wish, self._states[name] = kubeai.step(
             self._settings[name],
             self._states[name],
             current=shown.requested,
-            mean_active=window.mean(shown.at, self.WINDOW),
+            mean_active=ongoing.mean(shown.at, self.WINDOW),
         )
         return bounded(shown.variant, wish)
