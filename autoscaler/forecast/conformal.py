@@ -55,6 +55,7 @@ class Calibration:
     ranked: Singles = field(default_factory=singles)  # the same, rising
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
     since_event: int = WINDOW  # errors since one beyond every bound was counted
+    own: tuple[float, ...] | None = field(default=None, metadata=TRANSIENT)  # what ``offsets`` returns
     mixed: tuple[tuple[float, ...], float, tuple[float, ...]] | None = field(default=None, metadata=TRANSIENT)
 
     def __len__(self) -> int:
@@ -90,7 +91,7 @@ class Calibration:
             span: minutes of the window that the forecast was made for.
         """
         self._remember(abs(error), prior)
-        score, self.mixed = error / unit, None
+        score, self.own, self.mixed = error / unit, None, None
         self.since_event += 1
         if score > offsets[-1]:
             if self.since_event < span:
@@ -117,7 +118,9 @@ class Calibration:
 
     def offsets(self) -> tuple[float, ...]:
         """Return the empirical offset at each of ``PROBABILITIES``; at least one score is needed."""
-        return tuple(self.offset(index) for index in range(len(PROBABILITIES)))
+        if self.own is None:
+            self.own = tuple([self.offset(index) for index in range(len(PROBABILITIES))])
+        return self.own
 
     def copy(self) -> "Calibration":
         """Return an independent calibration with the same scores."""

@@ -116,7 +116,7 @@ def _answer(forecaster: SeriesForecaster, horizons: Sequence[int]) -> Answer:
     columns = [NODES.index(horizon) for horizon in horizons]
     council, memory = forecaster.council, forecaster.memory
     opinions = council.said(memory)
-    path = council.mixed(opinions, memory)
+    path = council.mixed(opinions, memory).tolist()
     points, bounds = zip(*(forecaster.point(path, horizon) for horizon in horizons), strict=True)
     return opinions[:, columns], council.mixture.weights[:, columns], points, bounds
 

@@ -57,7 +57,7 @@ class Memory:
     seen: list[float] = field(default_factory=lambda: [0.0] * len(SPANS))  # share of its span that each level has seen
     samples: deque[tuple[float, float]] = field(default_factory=deque)  # (seconds, rate) of the last minute
     last: Instant | None = None  # time of the newest sample
-    outlook: tuple[FloatArray, FloatArray] | None = field(default=None, metadata=TRANSIENT)  # of the bank, at OFFSETS
+    outlook: tuple[list[float], list[float]] | None = field(default=None, metadata=TRANSIENT)  # of the bank, at OFFSETS
     table: tuple[int, float, FloatArray] | None = field(default=None, metadata=TRANSIENT)  # of learned models
     grain: float = 1.0  # load x E[X^2] / E[X] is variance x time of chance arrivals
 
@@ -97,11 +97,11 @@ class Memory:
         """Return the mean rate of the last minute of samples."""
         return sum(s * rate for s, rate in self.samples) / sum(s for s, _ in self.samples)
 
-    def ahead(self) -> tuple[FloatArray, FloatArray]:
+    def ahead(self) -> tuple[list[float], list[float]]:
         """Return mean and variance of the level that the filters expect at each of ``OFFSETS``."""
         if self.outlook is None:
             (means,), (variances,) = ahead([self.bank], OFFSETS)
-            self.outlook = means, variances
+            self.outlook = means.tolist(), variances.tolist()
         return self.outlook
 
     def features(self, offset: float) -> FloatArray:
@@ -131,5 +131,6 @@ def look_ahead(memories: Sequence[Memory]) -> None:
     """Ask the filters of several series at once: one array costs little more than that of one."""
     due = [memory for memory in memories if memory.outlook is None and memory.last is not None]
     if due:
-        for memory, means, variances in zip(due, *ahead([memory.bank for memory in due], OFFSETS), strict=True):
-            memory.outlook = means, variances
+        means, variances = ahead([memory.bank for memory in due], OFFSETS)
+        for memory, *outlook in zip(due, means.tolist(), variances.tolist(), strict=True):
+            memory.outlook = outlook[0], outlook[1]

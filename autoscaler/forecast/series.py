@@ -17,11 +17,10 @@ from autoscaler.forecast.calendar import LoadEvent, factor_at
 from autoscaler.forecast.conformal import PROBABILITIES, Calibration
 from autoscaler.forecast.experts import AnyExpert, Council
 from autoscaler.forecast.learned import Model, TrainingJob, training_job
-from autoscaler.forecast.memory import OFFSETS, Memory, along
+from autoscaler.forecast.memory import SECONDS, Memory, along
 from autoscaler.forecast.minutes import HOUR, Minutes
 from autoscaler.forecast.onoff import OnOff
 from autoscaler.forecast.state import TRANSIENT
-from autoscaler.performance.step import FloatArray
 
 Window: TypeAlias = tuple[int, int]
 """Minutes from now to the start of the planning window, and its length in minutes."""
@@ -51,6 +50,7 @@ ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
 
 
+@functools.lru_cache(maxsize=1024)
 def on_grid(horizon: Seconds) -> int:
     """Return the grid's minute that covers a horizon."""
     minutes = math.ceil(horizon / 60.0 - 1e-9)
@@ -101,7 +101,7 @@ class SeriesForecaster:
     council: Council = field(default_factory=Council)
     states: OnOff = field(default_factory=OnOff)
     ledgers: dict[Target, dict[Window, Ledger]] = field(default_factory=lambda: {target: {} for target in Target})
-    foreseen: FloatArray | None = field(default=None, metadata=TRANSIENT)  # the path from the newest sample on
+    foreseen: list[float] | None = field(default=None, metadata=TRANSIENT)  # the path from the newest sample on
 
     @property
     def last(self) -> Instant | None:
@@ -137,7 +137,7 @@ class SeriesForecaster:
         self.foreseen = None
         self.memory.minutes.forget(start, end)
 
-    def issue(self, path: FloatArray) -> None:
+    def issue(self, path: list[float]) -> None:
         """Score forecasts of windows that are over by now, and make those that begin here."""
         self.foreseen = path
         off = self.states.is_off(self.memory.usual)
@@ -148,10 +148,10 @@ class SeriesForecaster:
                     ledger.waiting.append(self._issued(path, target, window, 0.0, None))
 
     def _issued(
-        self, path: FloatArray, target: Target, window: Window, late: float, borrowed: tuple[float, ...] | None
+        self, path: Sequence[float], target: Target, window: Window, late: float, borrowed: tuple[float, ...] | None
     ) -> Issued:
         horizon, hold, span = 60.0 * window[0] + late, 60.0 * window[1], float(sum(window))
-        expected = _expected(path.tolist(), target, horizon, hold)
+        expected = _expected(path, target, horizon, hold)
         level = max(self.memory.share, ON_SHARE * self.states.on_level if self.states.applies else 0.0)
         prior = MEAN_ERROR * self._doubt(target, horizon, hold) / level
         scores = self.watch(window, target).scores
@@ -163,7 +163,7 @@ class SeriesForecaster:
     def _doubt(self, target: Target, horizon: float, hold: float) -> float:
         """Return the deviation that the filters themselves expect."""
         bank, grain = self.memory.bank, self.memory.grain
-        variance = along(self.memory.ahead()[1].tolist(), horizon + 0.5 * hold)
+        variance = along(self.memory.ahead()[1], horizon + 0.5 * hold)
         chance = bank.roughness * max(bank.level, grain / 60.0) * grain
         return math.sqrt(variance + chance / (hold if target is Target.MEAN else 60.0))
 
@@ -190,7 +190,7 @@ class SeriesForecaster:
             if learner.kind is model.kind:
                 learner.model = model
 
-    def path(self, events: Sequence[LoadEvent] = ()) -> FloatArray:
+    def path(self, events: Sequence[LoadEvent] = ()) -> Sequence[float]:
         """Return the load expected at each of ``NODES``, known events included.
 
         Raises:
@@ -200,24 +200,26 @@ class SeriesForecaster:
             msg = "no sample yet, so no forecast"
             raise ValueError(msg)
         ask([self])
-        path = np.empty(0) if self.foreseen is None else self.foreseen
-        return path * self._factors(self.memory.last, events) if events else path
+        path = self.foreseen or []
+        if not events:
+            return path
+        return [level * factor for level, factor in zip(path, self._factors(self.memory.last, events), strict=True)]
 
     @staticmethod
-    def _factors(now: Instant, events: Sequence[LoadEvent]) -> FloatArray:
+    def _factors(now: Instant, events: Sequence[LoadEvent]) -> list[float]:
         """Return what events make of the load at each of ``NODES``, times what they make of it now."""
         here = factor_at(events, now)
-        return np.array([factor_at(events, Instant(now + float(offset))) / here for offset in OFFSETS])
+        return [factor_at(events, Instant(now + offset)) / here for offset in SECONDS]
 
     def lift(self, events: Sequence[LoadEvent]) -> float:
         """Return how many times the present load events announce at most; 1 without any."""
-        return 1.0 if self.memory.last is None else max(1.0, float(self._factors(self.memory.last, events).max()))
+        return 1.0 if self.memory.last is None else max(1.0, *self._factors(self.memory.last, events))
 
     def pass_over(self, at: Instant) -> None:
         """Note that nothing is known up to ``at``: minutes close as gaps, uncertainty grows with the next sample."""
         turn([(self, self.memory.minutes.add(at, at, 0.0))])
 
-    def point(self, path: FloatArray, horizon: int) -> tuple[float, tuple[float, ...]]:
+    def point(self, path: Sequence[float], horizon: int) -> tuple[float, tuple[float, ...]]:
         """Return the expected load of the minute that ends ``horizon`` minutes ahead, and its quantiles."""
         issued = self._issued(path, Target.MEAN, (horizon - 1, 1), 0.0, None)
         ahead = float(horizon)
@@ -229,7 +231,7 @@ class SeriesForecaster:
             return [max(self.memory.bank.level, self.states.highest)] * len(PROBABILITIES)
         peak = self.memory.highest(HOUR)
         passed = records.chance(self.memory.minutes, self.memory.bank.level, ahead)
-        return [lift * peak * records.factor(passed, q) for q in PROBABILITIES]
+        return [lift * peak * factor for factor in _growth(passed)]
 
     def _bounded(
         self, issued: Issued, ahead: float, caps: Sequence[float], *, highest: bool = False
@@ -250,7 +252,7 @@ class SeriesForecaster:
 
     def forecast(
         self,
-        path: FloatArray,
+        path: Sequence[float],
         horizon: Seconds,
         hold: Seconds,
         *,
@@ -293,7 +295,7 @@ def turn(closing: Iterable[tuple[SeriesForecaster, int]]) -> None:
             for series in several:
                 series.states.learn(series.memory.minutes.values)
         paths = experts.turn([series.council for series in several], memories, completed)
-        for series, path in zip(several, paths, strict=True):
+        for series, path in zip(several, paths.tolist(), strict=True):
             series.issue(path)
 
 
@@ -302,7 +304,7 @@ def ask(several: Iterable[SeriesForecaster]) -> None:
     due = [series for series in several if series.foreseen is None and series.last is not None]
     if due:
         paths = experts.paths([series.council for series in due], [series.memory for series in due])
-        for series, path in zip(due, paths, strict=True):
+        for series, path in zip(due, paths.tolist(), strict=True):
             series.foreseen = path
 
 
@@ -312,6 +314,12 @@ def _expected(path: Sequence[float], target: Target, horizon: float, hold: float
     if target is Target.MEAN:
         return (first + 2.0 * middle + last) / 4.0
     return max(along(path, 0.0), along(path, 0.5 * horizon), first, middle, last)
+
+
+@functools.lru_cache(maxsize=1024)
+def _growth(passed: float) -> tuple[float, ...]:
+    """Return ``records.factor`` at each of PROBABILITIES."""
+    return tuple(records.factor(passed, q) for q in PROBABILITIES)
 
 
 @functools.cache
