@@ -210,8 +210,8 @@ def learn(seen: Sequence[tuple[PolicyModel, ModelObservation]], at: Instant, *, 
     room.observe([(model.forecaster, observed.loads) for model, observed in seen], at, long_ago=long_ago)
     lessons = [lesson for model, observed in seen for lesson in model.learn(at, observed)]
     variants, samples = [variant for variant, _ in lessons], [taught for _, taught in lessons]
-    calibrations = calibrate.updated([variant.calibration for variant in variants], samples, at)
-    for variant, state, model in zip(variants, calibrations, calibrate.models(calibrations), strict=True):
+    learned = calibrate.learned([variant.calibration for variant in variants], samples, at)
+    for variant, state, model in zip(variants, *learned, strict=True):
         variant.calibration, variant.model = state, model
 
 

@@ -175,8 +175,8 @@ class Calibration:
         return cls(model, uncertainty.all, (zeros,) * COEFFICIENTS, zeros)
 
     def updated(self, new: Iterable[Sample], at: Instant) -> "Calibration":
-        """Return the state after samples of one moment (``updated``)."""
-        return updated([self], [new], at)[0]
+        """Return the state after samples of one moment (``learned``)."""
+        return learned([self], [new], at)[0][0]
 
     def taught_by(self, sample: Sample) -> "Calibration":
         """Return the state after one sample, which is refused where it is too unlikely."""
@@ -192,7 +192,7 @@ class Calibration:
     @property
     def model(self) -> ReplicaModel:
         """Return the corrected model."""
-        return models([self])[0]
+        return _Beliefs.of([self]).corrected()[0]
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -260,10 +260,13 @@ class Calibration:
             raise InputError(msg) from error
 
 
-def updated(states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: Instant) -> list[Calibration]:
-    """Return the states of several variants, each after its samples of one moment; older ones count less by their age.
+def learned(
+    states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: Instant
+) -> tuple[list[Calibration], list[ReplicaModel]]:
+    """Return the states of several variants, each after its samples of one moment, and the models corrected by them.
 
-    Of many replicas some speak for all (``representatives``), so that a moment costs the same in any fleet.
+    Older samples count less by their age. Of many replicas some speak for all (``representatives``), so that a moment
+    costs the same in any fleet.
     """
     kept = [FORGETTING ** (max(0.0, at - s.at) / FORGETTING_TIME) if s.taught else 1.0 for s in states]
     beliefs, spoken = _Beliefs.of(states, kept), [representatives(samples) for samples in new]
@@ -272,13 +275,7 @@ def updated(states: Sequence[Calibration], new: Sequence[Iterable[Sample]], at: 
         for turn in range(max(map(len, told), default=0)):
             rows = [row for row, samples in enumerate(told) if turn < len(samples)]
             beliefs.take(rows, [told[row][turn] for row in rows])
-    return beliefs.states(at)
-
-
-def models(states: Sequence[Calibration]) -> list[ReplicaModel]:
-    """Return the corrected models of several variants."""
-    scales = np.exp(_Beliefs.of(states).logs()).tolist()
-    return [_scaled(state.prior_model, own) for state, own in zip(states, scales, strict=True)]
+    return beliefs.states(at), beliefs.corrected()
 
 
 @dataclass(slots=True)
@@ -355,6 +352,11 @@ class _Beliefs:
             self.information[changed] /= FORGIVEN
             self.weighted[changed] /= FORGIVEN
             self._invert(changed)
+
+    def corrected(self) -> list[ReplicaModel]:
+        """Return the corrected models."""
+        scales = np.exp(self.logs()).tolist()
+        return [_scaled(state.prior_model, own) for state, own in zip(self.former, scales, strict=True)]
 
     def states(self, at: Instant) -> list[Calibration]:
         """Return the calibrations as they are now, at a moment."""

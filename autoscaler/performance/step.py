@@ -93,12 +93,6 @@ class PrefillModel:
             longer * (1.0 + (np.minimum(self.floor_s, work) / longer) ** self.corner) ** (1.0 / self.corner)
         )
 
-    def one_pass_s(self, tokens: float, attended: float) -> float:
-        """Return the same as ``pass_s``, of numbers instead of arrays: ten times faster."""
-        work = self.base_s + self.per_token_s * tokens + self.per_token_squared_s * attended
-        shorter, longer = min(self.floor_s, work), max(self.floor_s, work)
-        return float(longer * (1.0 + (shorter / longer) ** self.corner) ** (1.0 / self.corner)) if longer > 0 else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class Handover:
