@@ -48,3 +48,22 @@ def test_the_oldest_day_is_dropped_in_the_end() -> None:
     assert minutes.count == DAYS_KEPT * MINUTES_PER_DAY + 1
     assert minutes.first == MINUTES_PER_DAY
     assert minutes.values[[0, -1]].tolist() == [float(MINUTES_PER_DAY), float(KEPT)]
+
+
+def test_what_is_older_than_a_day_is_kept_to_three_digits_with_its_gaps() -> None:
+    rates = np.random.default_rng(0).gamma(2.0, 500.0, 3 * MINUTES_PER_DAY)
+    rates[100:103], rates[200] = (0.0, 1e9, 0.0), 0.001
+    minutes = filled(60.0, *rates[:50].tolist())
+    minutes.forget(10, 12)
+    for i, rate in enumerate(rates[50:].tolist(), start=50):
+        minutes.add(Instant(60.0 * i), Instant(60.0 * (i + 1)), rate)
+    seen = minutes.values
+    assert np.flatnonzero(np.isnan(seen)).tolist() == [10, 11]
+    assert minutes.whole[10:12] == pytest.approx(rates[[9, 9]], rel=5e-4)
+    assert seen[100] == seen[102] == 0.0
+    assert seen[101] > 6e7  # held at the largest that can be told
+    assert seen[200] == pytest.approx(0.001, abs=3e-5)
+    assert seen[201:] == pytest.approx(rates[201:], rel=5e-4)
+    assert seen[-MINUTES_PER_DAY:] == pytest.approx(rates[-MINUTES_PER_DAY:], rel=1e-7)
+    assert (minutes.newest(2 * MINUTES_PER_DAY) == minutes.whole[-2 * MINUTES_PER_DAY :]).all()
+    assert minutes.at(minutes.end - 1) == seen[-1]
