@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import threading
 import time
@@ -188,6 +189,27 @@ def test_a_flood_is_cut_off(settings: dict[str, int], complaint: str) -> None:
     load = seen.models["llm/h200"].loads["rag"].requests_per_second
     assert isinstance(load, Missing)
     assert complaint in load.detail
+
+
+def test_labels_that_never_come_again_are_not_kept() -> None:
+    """Clients name profiles and pods are replaced: what is remembered of labels is bounded by what a look reads."""
+    names = itertools.count()
+
+    def answer(_: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        series = [{"metric": {"pod": f"p{next(names)}"}, "value": [NOW, "1"]} for _ in range(5)]
+        return 200, json.dumps({"data": {"resultType": "vector", "result": series}}).encode()
+
+    async def looks(source: PrometheusSource, number: int) -> list[tuple[int, int]]:
+        sizes = []
+        for _ in range(number):
+            found = await source.read(NOW)
+            read = sum(len(found.rows(name)) for name in found.readings)
+            sizes.append((len(source._labels), read))  # noqa: SLF001 - memory is not to be seen from outside
+        return sizes
+
+    with serving(answer) as url:
+        sizes = asyncio.run(looks(PrometheusSource(quick(url), ("llm",), Windows()), 6))
+    assert all(0 < known <= 2 * read for known, read in sizes), sizes
 
 
 def test_a_server_that_hangs_costs_no_more_than_the_timeout() -> None:

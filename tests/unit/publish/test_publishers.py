@@ -74,6 +74,13 @@ def test_a_blind_tick_leaves_no_old_value_behind(policy: SLOPolicy, records: lis
     assert series["autoscaler_last_success_timestamp_seconds", ()] == records[-1].observation.at
 
 
+def test_what_was_not_known_for_a_tick_is_told_again(policy: SLOPolicy, records: list[TickRecord]) -> None:
+    before, again = published(policy, [records[-1]]), published(policy, [records[-1], BLIND, records[-1]])
+    of_policy = {key: value for key, value in before.items() if KEY in key[1]}
+    assert {key: value for key, value in again.items() if KEY in key[1]} == of_policy
+    assert len(of_policy) > 10
+
+
 def test_gaps_that_are_over_are_gone(policy: SLOPolicy, records: list[TickRecord]) -> None:
     series = published(policy, [BLIND, records[-1]])
     assert not [name for name, _ in series if name == "autoscaler_missing_signals"]
