@@ -41,6 +41,7 @@ class Option:
     )
     spread: float = 0.0  # share of the role's load that the others are to do without this variant; the same for all
     lasting: tuple[Seconds, ...] = ()  # how long each requested replica is still paid for if it leaves; else not at all
+    spare: bool = True  # as many as it needs alone would have something to spare
 
     @property
     def arrived(self) -> tuple[float, ...]:

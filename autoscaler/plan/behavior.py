@@ -7,7 +7,7 @@ An entry counts while it is younger than its window: at ``t`` it counts until ju
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.domain.policy import Behavior, ScalingRules, Select, StepKind, StepLimit
 from autoscaler.domain.units import Instant, Seconds
@@ -27,23 +27,24 @@ class Memory:
 
     recommendations: tuple[Entry, ...] = ()
     changes: tuple[Entry, ...] = ()
+    since: Instant | None = None  # when it began
 
     @classmethod
     def starting(cls, at: Instant, replicas: int) -> "Memory":
         """Return the memory of a controller that has just started: the present size is its only recommendation."""
-        return cls(recommendations=(Entry(at, replicas),))
+        return cls(recommendations=(Entry(at, replicas),), since=at)
 
     def recommended(self, at: Instant, replicas: int, behavior: Behavior) -> "Memory":
         """Return this memory with one more (uncut) recommendation; what no window needs any more is forgotten."""
         keep = max(behavior.scale_up.stabilization_window, behavior.scale_down.stabilization_window)
-        return Memory((*_younger(self.recommendations, at, keep), Entry(at, replicas)), self.changes)
+        return replace(self, recommendations=(*_younger(self.recommendations, at, keep), Entry(at, replicas)))
 
     def changed(self, at: Instant, added: int, behavior: Behavior) -> "Memory":
         """Return this memory with a change that was made (negative: removed); 0 leaves no trace."""
         limits = (*behavior.scale_up.limits, *behavior.scale_down.limits)
         keep = max((limit.period for limit in limits), default=Seconds(0.0))
         entries = (Entry(at, added),) if added else ()
-        return Memory(self.recommendations, (*_younger(self.changes, at, keep), *entries))
+        return replace(self, changes=(*_younger(self.changes, at, keep), *entries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ FloatArray = NDArray[np.float64]
 PRESENT, COMING, HIGHEST, CLEARING = range(4)
 """Places of the prospects that a need is sized for."""
 
+SPARE = 0.5
+"""Part of a replica that those that stay have to spare before one leaves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -39,6 +42,7 @@ class Need:
     lower: int  # for the load that is there
     wanted: Requirement
     upper: int  # if the highest level came that the forecast holds possible
+    spare: bool = True  # where more is there: the wanted ones would have something to spare
 
 
 def of_role(situation: Situation, role: Role, share: float = 1.0) -> Mapping[str, Need]:
@@ -62,6 +66,7 @@ class _Question:
     variant: Variant
     sizes: Sizes
     queued: bool
+    requested: int  # now
 
     def answer(self) -> Need:
         """Return the need: that of the prospect which asks for most."""
@@ -70,7 +75,17 @@ class _Question:
         clears = self.queued and sizes.replicas(CLEARING) > sizes.replicas(decisive)
         wanted = sizes.requirement(CLEARING if clears else decisive, self.variant.max_replicas)
         wanted = replace(wanted, code=Code.BACKLOG) if clears else wanted
-        return Need(lower=sizes.replicas(PRESENT), wanted=wanted, upper=max(wanted.replicas, sizes.replicas(HIGHEST)))
+        return Need(
+            lower=sizes.replicas(PRESENT),
+            wanted=wanted,
+            upper=max(wanted.replicas, sizes.replicas(HIGHEST)),
+            spare=not 0 < wanted.replicas < self.requested or self._spares(wanted.replicas),
+        )
+
+    def _spares(self, replicas: int) -> bool:
+        """Tell whether so many replicas would do even with a part of one less."""
+        places = (PRESENT, COMING, *([CLEARING] if self.queued else []))
+        return all(self.sizes.enough(place, replicas - SPARE) for place in places)
 
 
 def _questions(situation: Situation, role: Role, share: float = 1.0) -> list[_Question]:
@@ -119,7 +134,7 @@ def _question(
     prospects = [soon, later, later.highest(), *clearing]
     most = 2 * max(1, sum(other.max_replicas for other in situation.policy.pool(variant.role)))
     sizes = Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
-    return _Question(variant, sizes, queued > 0)
+    return _Question(variant, sizes, queued > 0, situation.requested(variant.name) or 0)
 
 
 def stage(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Stage:

@@ -12,7 +12,20 @@ from autoscaler.domain.policy import Behavior, SchedulerKind
 from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.reason import Code, Reason
 from autoscaler.domain.units import Seconds
-from autoscaler.plan import alarms, allocation, behavior, breach, budgets, drain, guardrails, holds, needs, spread, zero
+from autoscaler.plan import (
+    alarms,
+    allocation,
+    behavior,
+    breach,
+    budgets,
+    drain,
+    guardrails,
+    holds,
+    needs,
+    slack,
+    spread,
+    zero,
+)
 from autoscaler.plan.allocation import Option
 from autoscaler.plan.arrivals import arrivals
 from autoscaler.plan.budgets import Draft
@@ -23,6 +36,9 @@ from autoscaler.plan.situation import Situation
 
 KEPT = 0.5
 """Share of a start's time for which a replica that is not needed stays."""
+
+FOUND = 2.0
+"""Windows of the way down for which a fleet stays that was there when it was first seen."""
 
 Memories: TypeAlias = Mapping[str, behavior.Memory]
 """What damping has to know of the past, by variant name."""
@@ -115,7 +131,8 @@ def _wished(draft: Draft) -> Draft:
 def _damped_all(draft: Draft, memories: Memories) -> Draft:
     """Return the draft as far as ``behavior`` lets it change the fleet now."""
     policy = draft.policy
-    damped: Proposals = {n: _damped(draft.situation, n, wish, memories) for n, wish in draft.proposals.items()}
+    wishes = slack.kept(draft) if draft.situation.parts.lazy_scale_in else draft.proposals
+    damped: Proposals = {n: _damped(draft.situation, n, wish, memories) for n, wish in wishes.items()}
     damped = zero.together(draft.situation, damped)
     return draft.proposing(guardrails.within_ratio(policy.variants, policy.ratio, damped))
 
@@ -148,12 +165,13 @@ def _option(situation: Situation, variant: Variant, need: Need, memories: Memori
         known.lead,
         losses=situation.policy.losses(variant.role),
         spread=1.0 - situation.policy.spread.max_share,
+        spare=need.spare,
     )
     if not isinstance(workload, Workload):
         return option
     coming = arrivals(workload, known.lead if known.usual is None else known.usual, situation.at)
     memory = memories.get(variant.name) or behavior.Memory.starting(situation.at, workload.requested)
-    lasting = behavior.lasting(workload.requested, _rules(situation, variant.name), memory, situation.at)
+    lasting = behavior.lasting(workload.requested, _rules(situation, variant.name, memory), memory, situation.at)
     return replace(option, requested=workload.requested, arrivals=coming, lasting=lasting)
 
 
@@ -188,8 +206,8 @@ def _damped(situation: Situation, name: str, proposal: VariantPlan, memories: Me
     requested = situation.requested(name)
     if requested is None:
         return proposal
-    variant, rules = situation.policy.variant(name), _rules(situation, name)
     memory = memories.get(name) or behavior.Memory.starting(situation.at, requested)
+    variant, rules = situation.policy.variant(name), _rules(situation, name, memory)
     if requested and proposal.target and behavior.within_tolerance(proposal.target / requested, rules):
         kept = requested
         proposal = proposal if kept == proposal.target else proposal.amended(kept, Reason(Code.WITHIN_TOLERANCE))
@@ -208,16 +226,19 @@ def _damped(situation: Situation, name: str, proposal: VariantPlan, memories: Me
     return proposal
 
 
-def _rules(situation: Situation, name: str) -> Behavior:
+def _rules(situation: Situation, name: str, memory: behavior.Memory) -> Behavior:
     """Return the operator's behavior, and on the way down no less than what a start costs.
 
     Keeping a replica for as long as starting it again would take pays at most twice the best schedule (ski rental, per
-    level of load); what is planned already looks ahead over that time, so half of it is enough.
+    level of load); what is planned already looks ahead over that time, so half of it is enough. A fleet that was found
+    stays for longer: who sized it knew more of the load than one window shows.
     """
     rules = situation.policy.behavior
     if not situation.parts.lazy_scale_in:
         return rules
     window = max(rules.scale_down.stabilization_window, KEPT * situation.knowledge[name].startup)
+    if memory.since is not None and situation.at - memory.since < FOUND * window:
+        window *= FOUND
     if window == rules.scale_down.stabilization_window:
         return rules
     return replace(rules, scale_down=replace(rules.scale_down, stabilization_window=Seconds(window)))
@@ -247,14 +268,14 @@ def _actions(situation: Situation, variants: Mapping[str, VariantPlan]) -> tuple
 def _remembered(situation: Situation, proposals: Proposals, actions: Sequence[Action], memories: Memories) -> Memories:
     """Return the memories with this tick's recommendations and the changes it is about to make."""
     changes = {a.variant.variant: a.replicas - a.observed for a in actions if isinstance(a, Scale)}
-    kept = {}
+    kept: dict[str, behavior.Memory] = {}
     for name in proposals:
         requested = situation.requested(name)
         if requested is None:
-            kept[name] = memories.get(name, behavior.Memory())
+            kept |= {name: memories[name]} if name in memories else {}  # nothing is known of its past
             continue
-        rules = _rules(situation, name)
         memory = memories.get(name) or behavior.Memory.starting(situation.at, requested)
+        rules = _rules(situation, name, memory)
         memory = memory.recommended(situation.at, proposals[name].target, rules)
         kept[name] = memory.changed(situation.at, changes.get(name, 0), rules)
     return MappingProxyType(kept)

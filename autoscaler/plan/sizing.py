@@ -57,7 +57,7 @@ def requirement(
         goals: share of each class's requests that this role must keep inside the limit, shape (classes,).
         most: give up beyond; the requirement is then ``most``.
         allowed: replicas that may run at most; where more are required, ``short`` says what is missed.
-        reserve: share, in [0, 1], of the distance from what the median load keeps busy that experience has shown to
+        reserve: share, in (0, 1], of the distance from what the median load keeps busy that experience has shown to
             be needed (``risk``).
     """
     sizes = Sizes(stage, classes, [levels], goals, most, reserve=reserve)
@@ -99,6 +99,17 @@ class Sizes:
     def replicas(self, place: int) -> int:
         """Return the fewest replicas for the prospect at a place."""
         return self._replicas[place]
+
+    def enough(self, place: int, replicas: float) -> bool:
+        """Tell whether so many replicas, not all of them whole, would do for the prospect at a place."""
+        rows_of = self._rows[place]
+        busy = float(self.loaded.busy_replicas[rows_of][0])
+        least = busy + (replicas - busy) / self._reserve  # may be required where experience asks for so much less
+        if least <= busy:
+            return False
+        levels = self.prospects[place]
+        attained = rows.taken(self.loaded, rows_of).attainment(np.full(len(levels.weights), least))
+        return bool((levels.weights @ attained >= self.within).all())
 
     def _expected(self, place: int, count: int) -> FloatArray:
         """Return the share of each class's requests inside the limit, on average over a prospect's levels."""

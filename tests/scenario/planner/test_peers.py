@@ -57,8 +57,8 @@ def test_r6_the_first_cycle_acts_on_a_step() -> None:
 def test_r7_a_restart_takes_nothing_away_before_its_windows_are_full() -> None:
     story = pair(10, 10)
     story.decider = story.fresh()
-    plans = [story.tick(CALM) for _ in range(19)]
-    assert not any(down(plan) for plan in plans), "300 s have not passed"
+    plans = [story.tick(CALM) for _ in range(39)]
+    assert not any(down(plan) for plan in plans), "twice 300 s have not passed: the fleet was found, not made"
     assert any(down(story.tick(CALM)) for _ in range(4))
 
 
