@@ -82,8 +82,9 @@ def metrics() -> Iterator[str]:
     yield "\nServed at `/metrics` of `autoscaler run` (`--listen`). What the controller reads from engines and picker: "
     yield "`metrics.md`.\n\nA count that is not known is an absent series, never 0; a series goes with its policy.\n"
     yield "\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
-    own = OwnMetrics(CollectorRegistry())
-    found = [value for value in vars(own).values() if isinstance(value, MetricWrapperBase)]
+    registry = CollectorRegistry()
+    OwnMetrics(registry)
+    found = [each for each in registry._collector_to_names if isinstance(each, MetricWrapperBase)]  # noqa: SLF001
     for metric in sorted(found, key=_name):
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - not told otherwise
         yield f"| `{_name(metric)}` | {metric._type} | {labels} | {metric._documentation} |\n"  # noqa: SLF001
