@@ -175,7 +175,8 @@ class DecodeStage:
 
     def under(self, tokens_per_s: FloatArray) -> "LoadedDecode":
         """Return this stage under levels of load (``Stage``)."""
-        context, step, total = self._contexts(tokens_per_s), self.model.step, tokens_per_s.sum(axis=1)
+        step, total = self.model.step, tokens_per_s.sum(axis=1)
+        context, dispersion = self._mixed(tokens_per_s, total).T
         held = self._held(context)
         room = [[step.largest_batch(c.profile.slo.itl, own) for c in self.classes] for own in context.tolist()]
         return LoadedDecode(
@@ -187,7 +188,7 @@ class DecodeStage:
             steeper_s=np.full_like(total, step.per_sequence_beyond_knee_s),
             held=held,
             room=np.minimum(room, held[:, None]),
-            dispersion=self._dispersions(tokens_per_s),
+            dispersion=dispersion,
             busy_replicas=total * step.step_s(held, held * context) / held,
         )
 
@@ -198,7 +199,7 @@ class DecodeStage:
 
     def binding(self, tokens_per_s: FloatArray) -> Code:
         """Return whether step time, KV memory or the engine's limit of sequences is reached first (``Stage``)."""
-        (context,) = self._contexts(tokens_per_s[None, :]).tolist()
+        context = float(self._mixed(tokens_per_s[None, :], tokens_per_s.sum(keepdims=True))[0, 0])
         limits = {
             Code.ITL_AT_RISK: min(self.model.step.largest_batch(c.profile.slo.itl, context) for c in self.classes),
             Code.KV_FULL: admission.KV_MARGIN * self.model.limits.kv_capacity_tokens / context,
@@ -206,26 +207,23 @@ class DecodeStage:
         }
         return min(limits, key=lambda code: limits[code])
 
-    def _contexts(self, tokens_per_s: FloatArray) -> FloatArray:
-        """Return the mean context of a running sequence by level: classes count by the tokens they generate."""
-        own = np.array([c.context_tokens for c in self.classes])
-        return np.asarray(np.maximum(1.0, _shared(tokens_per_s, own, float(own.mean()))))
+    def _mixed(self, tokens_per_s: FloatArray, total: FloatArray) -> FloatArray:
+        """Return the mean context of a running sequence and the dispersion by level, shape (levels, 2).
+
+        Classes count by the tokens they generate. Dispersion is how much more the number of running requests varies
+        than Poisson: half of what arrivals do.
+        """
+        own = [(c.context_tokens, (1.0 + c.burstiness) / 2.0) for c in self.classes]
+        idle = (sum(context for context, _ in own) / len(own), 1.0)
+        mixed = np.full((len(total), 2), idle)
+        np.divide(tokens_per_s @ np.array(own), total[:, None], out=mixed, where=total[:, None] > 0)
+        return np.asarray(np.maximum((1.0, 0.0), mixed))
 
     def _held(self, context: FloatArray) -> FloatArray:
         """Return how many sequences of each context a replica can hold at most."""
         limits = self.model.limits
         held = np.minimum(admission.KV_MARGIN * limits.kv_capacity_tokens / context, float(limits.max_sequences))
         return np.asarray(np.maximum(1.0, held))
-
-    def _dispersions(self, tokens_per_s: FloatArray) -> FloatArray:
-        """Return how much more the number of running requests varies than Poisson: half of what arrivals do."""
-        return _shared(tokens_per_s, np.array([(1.0 + c.burstiness) / 2.0 for c in self.classes]), 1.0)
-
-
-def _shared(tokens_per_s: FloatArray, own: FloatArray, idle: float) -> FloatArray:
-    """Return the mean of each class's own value by level, weighted by tokens; ``idle`` at a level without any."""
-    total = tokens_per_s.sum(axis=1)
-    return np.asarray(np.divide(tokens_per_s @ own, total, out=np.full_like(total, idle), where=total > 0))
 
 
 @dataclass(frozen=True, slots=True)

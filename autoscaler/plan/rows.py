@@ -3,6 +3,7 @@
 What is no array, nor a table itself, holds for all rows.
 """
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -51,4 +52,9 @@ def _kind(value: Any) -> Hashable:  # noqa: ANN401 - a column, or what holds for
 
 
 def _values(table: Any) -> list[Any]:  # noqa: ANN401 - any dataclass
-    return [getattr(table, each.name) for each in fields(table)]
+    return [getattr(table, name) for name in _names(table.__class__)]
+
+
+@functools.cache
+def _names(table: Any) -> tuple[str, ...]:  # noqa: ANN401 - a type of dataclasses
+    return tuple(each.name for each in fields(table))
