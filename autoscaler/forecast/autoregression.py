@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoscaler.forecast.memory import NODES, Memory
+from autoscaler.forecast.minutes import ShortFloatArray
 from autoscaler.performance.step import FloatArray
 
 LAGS = np.array((1, 2, 4, 8))
@@ -46,8 +47,9 @@ class Autoregression:
     outcomes: FloatArray = field(default_factory=lambda: np.zeros((len(NODES), FEATURES)))
     counts: FloatArray = field(default_factory=lambda: np.zeros(len(NODES)))  # discounted
     weights: FloatArray = field(default_factory=lambda: np.zeros((len(NODES), FEATURES)))
-    waiting: FloatArray = field(default_factory=lambda: np.full((SLOTS, FEATURES), np.nan))  # by minute modulo slots
-    bases: FloatArray = field(default_factory=lambda: np.ones((SLOTS, 2)))  # level and usual level then
+    # by minute modulo slots: features, and the level and the usual level then
+    waiting: ShortFloatArray = field(default_factory=lambda: np.full((SLOTS, FEATURES), np.nan, np.float32))
+    bases: ShortFloatArray = field(default_factory=lambda: np.ones((SLOTS, 2), np.float32))
     name: str = "autoregression"
     needs: int = LONGEST + 2
     every: int = 1
@@ -75,8 +77,8 @@ class Autoregression:
 
 def _learn(several: Sequence[Autoregression], minute: int, came: FloatArray) -> None:
     slots = (minute - LEAD) % SLOTS
-    rows = np.array([each.waiting for each in several])[:, slots]
-    levels, usual = np.moveaxis(np.array([each.bases for each in several])[:, slots], -1, 0)
+    rows = np.array([each.waiting for each in several], np.float64)[:, slots]
+    levels, usual = np.moveaxis(np.array([each.bases for each in several], np.float64)[:, slots], -1, 0)
     known = ~np.isnan(rows[:, :, 0]) & ~np.isnan(came)[:, None]
     rows = np.where(known[:, :, None], rows, 0.0)
     changes = np.where(known, np.clip((came[:, None] - levels) / usual, -LARGEST, LARGEST), 0.0)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from autoscaler.forecast.state import TRANSIENT, Singles, singles
+from autoscaler.forecast.state import TRANSIENT, Places, Singles, places, singles
 
 PROBABILITIES = (0.5, 0.9, 0.95, 0.99, 0.995)
 """The levels that every forecast carries."""
@@ -51,8 +51,9 @@ class Calibration:
     swift: float = 0.0  # the same, remembered briefly
     errors: int = 0
     fit: float = 1.0  # how large errors were in the beginning, over what was expected before there were any
-    recent: Singles = field(default_factory=singles)  # scores as they came
-    ranked: Singles = field(default_factory=singles)  # the same, rising
+    recent: Singles = field(default_factory=singles)  # scores; when there are WINDOW, the newest replaces the oldest
+    oldest: int = 0  # its place
+    ranked: Places = field(default_factory=places)  # of scores, rising
     misses: list[float] = field(default_factory=lambda: [1.0 - q for q in PROBABILITIES])  # adapted miss rates
     since_event: int = WINDOW  # errors since one beyond every bound was counted
     own: tuple[float, ...] | None = field(default=None, metadata=TRANSIENT)  # what ``offsets`` returns
@@ -97,10 +98,7 @@ class Calibration:
             if self.since_event < span:
                 return
             self.since_event = 0
-        self.recent.append(score)
-        bisect.insort(self.ranked, score)
-        if len(self.recent) > WINDOW:
-            del self.ranked[bisect.bisect_left(self.ranked, self.recent.pop(0))]
+        self._keep(score)
         for i, (q, offset) in enumerate(zip(PROBABILITIES, offsets, strict=True)):
             step = GAMMA * min(1.0, 10.0 * (1.0 - q))  # rare misses move rare levels gently
             missed = 1.0 if score > offset else 0.0
@@ -108,13 +106,28 @@ class Calibration:
             adapted = self.misses[i] + step * (aim - missed)
             self.misses[i] = min(max(adapted, 0.02 * (1.0 - q)), 0.5 if q > 0.5 else 0.7)
 
+    def _keep(self, score: float) -> None:
+        place, at = len(self.recent), self.recent.__getitem__
+        if place < WINDOW:
+            self.recent.append(score)
+        else:
+            place, self.oldest = self.oldest, (self.oldest + 1) % WINDOW
+            first = bisect.bisect_left(self.ranked, at(place), key=at)  # of those of the same score
+            del self.ranked[self.ranked.index(place, first)]
+            self.recent[place] = score
+        bisect.insort(self.ranked, place, key=at)
+
+    def _score(self, rank: int) -> float:
+        return self.recent[self.ranked[rank]]
+
     def offset(self, index: int) -> float:
         """Return the empirical quantile of the scores at the adapted level of ``PROBABILITIES[index]``."""
         count = len(self.ranked)
         rank = (count + 1) * (1.0 - self.misses[index]) - 1.0
         low = min(max(int(rank), 0), count - 1)
         high = min(low + 1, count - 1)
-        return self.ranked[low] + (self.ranked[high] - self.ranked[low]) * min(max(rank - low, 0.0), 1.0)
+        below = self._score(low)
+        return below + (self._score(high) - below) * min(max(rank - low, 0.0), 1.0)
 
     def offsets(self) -> tuple[float, ...]:
         """Return the empirical offset at each of ``PROBABILITIES``; at least one score is needed."""
@@ -151,8 +164,8 @@ class Calibration:
             own, other = weight / (misses * (count + 1)), (1.0 - weight) / (1.0 - q)
             rank = self._first_within(rank, own, tail, other)
             offset = tail.at((1.0 - own * (count - rank)) / other)
-            low = self.ranked[rank - 1] if rank else -math.inf
-            high = self.ranked[rank] if rank < count else math.inf
+            low = self._score(rank - 1) if rank else -math.inf
+            high = self._score(rank) if rank < count else math.inf
             offset = min(max(offset, low), high)
             offsets.append(max(offset, offsets[-1]) if offsets else offset)
         return tuple(offsets)
@@ -163,7 +176,7 @@ class Calibration:
         while low < high:
             middle = (low + high) // 2
             above = own * (len(self.ranked) - middle)
-            if above > 1.0 or above + other * tail.above(self.ranked[middle]) > 1.0:
+            if above > 1.0 or above + other * tail.above(self._score(middle)) > 1.0:
                 low = middle + 1
             else:
                 high = middle

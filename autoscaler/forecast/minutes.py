@@ -141,7 +141,7 @@ class Minutes:
             self._age()
             newer -= MINUTES_PER_DAY
         if newer == len(self.newer):
-            room = min(max(newer // 4, 256), 2 * MINUTES_PER_DAY - newer)
+            room = min(max(newer // 8, 128), 2 * MINUTES_PER_DAY - newer)
             self.newer = np.concatenate([self.newer, np.empty(room, np.float32)])
         before = abs(self.newer.item(newer - 1)) if newer else 0.0
         self._changed()

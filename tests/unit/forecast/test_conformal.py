@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoscaler.forecast.conformal import PROBABILITIES, Calibration, Tail
+from autoscaler.forecast.conformal import PROBABILITIES, WINDOW, Calibration, Tail
 
 NORMAL = (0.0, 1.6, 2.06, 2.9, 3.2)
 PRIOR = 0.3
@@ -81,3 +81,13 @@ def test_a_jump_in_windows_that_overlap_is_one_event() -> None:
     for count in (1, 1, 1, 1, 2):
         calibration.add(9.0, calibration.spread(PRIOR), (0.0, 1.0, 2.0, 3.0, 4.0), PRIOR, 4)
         assert len(calibration) == before + count
+
+
+def test_only_the_newest_scores_count_in_their_order() -> None:
+    """Many are equal, as of a load of nothing."""
+    draw = np.random.default_rng(5)
+    calibration, scores = Calibration(), draw.integers(-3, 4, WINDOW + 700).astype(float)
+    for score in scores.tolist():
+        calibration.add(score, 1.0, (0.0, 1.0, 2.0, 3.0, 4.0), PRIOR, 1)
+    assert len(calibration) == WINDOW
+    assert [calibration.recent[place] for place in calibration.ranked] == sorted(scores[-WINDOW:].tolist())
