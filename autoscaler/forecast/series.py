@@ -3,7 +3,7 @@
 import bisect
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -45,6 +45,9 @@ MEAN_ERROR = 0.8
 
 UPPER = 0.9
 """From this probability on, a quantile is a bound to plan with."""
+
+TOGETHER = 256
+"""Series that are computed at once: more make arrays that leave the processor's caches and fill the memory."""
 
 ON_SHARE = 0.2
 """Errors of an on/off load are shares of at least so much of its on-level."""
@@ -289,23 +292,28 @@ def turn(closing: Iterable[tuple[SeriesForecaster, int]]) -> None:
     for series, completed in closing:
         if completed:
             alike.setdefault((series.memory.minutes.end, completed), []).append(series)
-    for (end, completed), several in alike.items():
-        memories = [series.memory for series in several]
+    for (end, completed), each in alike.items():
         if end % HOUR < completed:
-            for series in several:
+            for series in each:
                 series.states.learn(series.memory.minutes.values)
-        paths = experts.turn([series.council for series in several], memories, completed)
-        for series, path in zip(several, paths.tolist(), strict=True):
-            series.issue(path)
+        for several in _together(each):
+            memories = [series.memory for series in several]
+            paths = experts.turn([series.council for series in several], memories, completed)
+            for series, path in zip(several, paths.tolist(), strict=True):
+                series.issue(path)
 
 
 def ask(several: Iterable[SeriesForecaster]) -> None:
     """Ask the experts of several series at once, as far as they were not asked since the newest sample."""
     due = [series for series in several if series.foreseen is None and series.last is not None]
-    if due:
-        paths = experts.paths([series.council for series in due], [series.memory for series in due])
-        for series, path in zip(due, paths.tolist(), strict=True):
+    for some in _together(due):
+        paths = experts.paths([series.council for series in some], [series.memory for series in some])
+        for series, path in zip(some, paths.tolist(), strict=True):
             series.foreseen = path
+
+
+def _together(several: Sequence[SeriesForecaster]) -> Iterator[Sequence[SeriesForecaster]]:
+    return (several[start : start + TOGETHER] for start in range(0, len(several), TOGETHER))
 
 
 def _expected(path: Sequence[float], target: Target, horizon: float, hold: float) -> float:
