@@ -130,8 +130,9 @@ def of_faults(found: Sequence[Board]) -> Iterator[Line]:
         for name, startup in board.pairs:
             if name == OURS and (HPA, startup) in [*board.pairs]:
                 mine, theirs = (min(board.attained(who, startup).values()) for who in (OURS, HPA))
-                lead, both = mine - theirs, f"{mine:.4f} and {theirs:.4f}"
-                yield Line(f"{board.track.name}-{startup:g}-over-hpa", lead, "share", ">= 0", "", lead >= 0, both)
+                lead, dearer = mine - theirs, board.mean(HPA, startup, "cost") / board.mean(OURS, startup, "cost")
+                why = f"{mine:.4f} and {theirs:.4f}, HPA at {dearer:.2f} times our cost"
+                yield Line(f"{board.track.name}-{startup:g}-over-hpa", lead, "share", ">= 0", "", lead >= 0, why)
 
 
 def of_variants(found: Sequence[Board], settings: int) -> Iterator[Line]:
