@@ -31,9 +31,6 @@ FloatArray = NDArray[np.float64]
 PRESENT, COMING, HIGHEST, CLEARING = range(4)
 """Places of the prospects that a need is sized for."""
 
-SPARE = 0.5
-"""Part of a replica that those that stay have to spare before one leaves."""
-
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -66,7 +63,6 @@ class _Question:
     variant: Variant
     sizes: Sizes
     queued: bool
-    requested: int  # now
 
     def answer(self) -> Need:
         """Return the need: that of the prospect which asks for most."""
@@ -79,13 +75,12 @@ class _Question:
             lower=sizes.replicas(PRESENT),
             wanted=wanted,
             upper=max(wanted.replicas, sizes.replicas(HIGHEST)),
-            spare=not 0 < wanted.replicas < self.requested or self._spares(wanted.replicas),
+            spare=all(
+                sizes.has_spare(place)
+                for place in (PRESENT, COMING, *([CLEARING] if self.queued else []))
+                if sizes.replicas(place) == wanted.replicas
+            ),
         )
-
-    def _spares(self, replicas: int) -> bool:
-        """Tell whether so many replicas would do even with a part of one less."""
-        places = (PRESENT, COMING, *([CLEARING] if self.queued else []))
-        return all(self.sizes.enough(place, replicas - SPARE) for place in places)
 
 
 def _questions(situation: Situation, role: Role, share: float = 1.0) -> list[_Question]:
@@ -133,8 +128,8 @@ def _question(
     clearing = [later.at_least(soon.tokens_per_s[0]).with_flow(queued)] if queued > 0 else []
     prospects = [soon, later, later.highest(), *clearing]
     most = 2 * max(1, sum(other.max_replicas for other in situation.policy.pool(variant.role)))
-    sizes = Sizes(served, classes, prospects, due, most, reserve=min(1.0, situation.margins.of(variant.role)))
-    return _Question(variant, sizes, queued > 0, situation.requested(variant.name) or 0)
+    reserve, there = min(1.0, situation.margins.of(variant.role)), situation.requested(variant.name) or 0
+    return _Question(variant, Sizes(served, classes, prospects, due, most, reserve=reserve, there=there), queued > 0)
 
 
 def stage(situation: Situation, variant: Variant, classes: Sequence[TrafficClass]) -> Stage:

@@ -1,7 +1,6 @@
 """The fewest replicas of one variant that keep every class inside its SLO, given how much load may come."""
 
 import itertools
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,6 +21,9 @@ OUT_OF_REACH = (
     0.002  # a class that no number of replicas can serve in full is served to within this share of what can be
 )
 
+
+SPARE = 0.5
+"""Part of a replica that those that stay have to spare before one leaves (``slack``)."""
 
 TOGETHER = 32
 """Stages whose prospects are searched at once: more would leave the processor's caches, and take memory."""
@@ -77,39 +79,31 @@ class Sizes:
         most: int,
         *,
         reserve: float = 1.0,
+        there: int = 0,
     ) -> None:
-        """Take what ``requirement`` takes, with several ``levels``."""
-        self._stage, self._classes = stage, classes
-        self._goals, self._reserve = goals, reserve
+        """Take what ``requirement`` takes, with several ``levels``; ``there``: replicas that run or were ordered."""
+        self._stage, self._classes, self._goals = stage, classes, goals
+        self.reserve, self.there = reserve, there
         self.prospects, self.most = prospects, most
         ends = [0, *itertools.accumulate(len(levels.weights) for levels in prospects)]
         self._rows = [slice(*pair) for pair in itertools.pairwise(ends)]
         self.loaded = stage.under(np.concatenate([levels.tokens_per_s for levels in prospects]))
         self.within = np.minimum(goals, stage.reachable() - OUT_OF_REACH)
         self.attained: list[dict[int, FloatArray]] = [{} for _ in prospects]  # by count, as far as it was asked
-        self._replicas: list[int] = []
+        self._replicas: Sequence[int] = ()
+        self._spare: Sequence[bool] = ()
 
-    def settled(self, enough: Sequence[int]) -> None:
-        """Take the fewest replicas that are enough for each prospect."""
-        for place, levels, count in zip(self._rows, self.prospects, enough, strict=True):
-            busy = float(self.loaded.busy_replicas[place][0])
-            kept = max(1, math.ceil(busy + self._reserve * (count - busy) - 1e-9))
-            self._replicas.append(kept if levels.tokens_per_s.any() else 0)
+    def settled(self, replicas: Sequence[int], spare: Sequence[bool]) -> None:
+        """Take what each prospect needs, and whether that has something to spare."""
+        self._replicas, self._spare = replicas, spare
 
     def replicas(self, place: int) -> int:
         """Return the fewest replicas for the prospect at a place."""
         return self._replicas[place]
 
-    def enough(self, place: int, replicas: float) -> bool:
-        """Tell whether so many replicas, not all of them whole, would do for the prospect at a place."""
-        rows_of = self._rows[place]
-        busy = float(self.loaded.busy_replicas[rows_of][0])
-        least = busy + (replicas - busy) / self._reserve  # may be required where experience asks for so much less
-        if least <= busy:
-            return False
-        levels = self.prospects[place]
-        attained = rows.taken(self.loaded, rows_of).attainment(np.full(len(levels.weights), least))
-        return bool((levels.weights @ attained >= self.within).all())
+    def has_spare(self, place: int) -> bool:
+        """Tell whether ``SPARE`` less than these would do; asked where more are there, else it is so."""
+        return self._spare[place]
 
     def _expected(self, place: int, count: int) -> FloatArray:
         """Return the share of each class's requests inside the limit, on average over a prospect's levels."""
@@ -139,7 +133,7 @@ class Sizes:
             "attainment_one_less": float(one_less[tightest]) if replicas > 1 else 0.0,
             "goal": float(self._goals[tightest]),
             "replicas_alone": replicas,
-            "reserve": self._reserve,
+            "reserve": self.reserve,
         }
         short: Evidence = {}
         if allowed and replicas > allowed:
@@ -193,12 +187,34 @@ class _Search:
         self._most = np.repeat([sizes.most for sizes in several], each)
         busy = self._loaded.busy_replicas[_begins(self._levels)]
         self._least = np.minimum(self._most, np.maximum(1.0, np.floor(busy))).astype(np.int64)
+        self._busy, self._reserve = busy, np.repeat([sizes.reserve for sizes in several], each)
+        self._there = np.repeat([sizes.there for sizes in several], each)
+        self._loads = np.array([levels.tokens_per_s.any() for levels in prospects])
 
     def settle(self) -> None:
-        """Tell all stages what is enough."""
-        found = iter(self._smallest().tolist())
+        """Tell all stages what they need."""
+        needed = self._needed()
+        told = iter(zip(needed.tolist(), self._spares(needed).tolist(), strict=True))
         for sizes in self._several:
-            sizes.settled([next(found) for _ in sizes.prospects])
+            sizes.settled(*zip(*itertools.islice(told, len(sizes.prospects)), strict=True))
+
+    def _needed(self) -> IntArray:
+        """Return what experience has left of the smallest counts that are enough; none where there is no load."""
+        kept = np.ceil(self._busy + self._reserve * (self._smallest() - self._busy) - 1e-9)
+        return np.where(self._loads, np.maximum(1, kept), 0).astype(np.int64)
+
+    def _spares(self, needed: IntArray) -> BoolArray:
+        """Tell which of these counts would do with ``SPARE`` less, where more are there; the others are not asked."""
+        asked = (needed > 0) & (needed < self._there)
+        spares = ~asked
+        if asked.any():
+            busy = self._busy[asked]
+            least = (
+                busy + (needed[asked] - SPARE - busy) / self._reserve[asked]
+            )  # to require; experience leaves so much
+            attained = self._attained_by(asked, np.maximum(busy, least))
+            spares[asked] = (least > busy) & (attained >= self._within[asked]).all(axis=1)
+        return np.asarray(spares)
 
     def _smallest(self) -> IntArray:
         """Return the smallest counts that are enough, the most where no less is: strides, then halving.
@@ -216,13 +232,17 @@ class _Search:
 
     def _expected(self, left: BoolArray, asked: IntArray) -> FloatArray:
         """Return what some prospects attain on average with the counts that each is asked, and note it."""
-        levels, chosen = self._levels[left], np.repeat(left, self._levels)
-        attained = rows.taken(self._loaded, chosen).attainment(np.repeat(asked, levels).astype(np.float64))
-        expected = np.add.reduceat(self._weights[chosen, None] * attained, _begins(levels))
+        expected = self._attained_by(left, asked.astype(np.float64))
         known = itertools.compress(self._attained, left.tolist())
         for of_prospect, count, average in zip(known, asked.tolist(), expected, strict=True):
             of_prospect[count] = average
-        return np.asarray(expected)
+        return expected
+
+    def _attained_by(self, some: BoolArray, replicas: FloatArray) -> FloatArray:
+        """Return what some prospects attain on average with so many replicas each, not all of them whole."""
+        levels, chosen = self._levels[some], np.repeat(some, self._levels)
+        attained = rows.taken(self._loaded, chosen).attainment(np.repeat(replicas, levels))
+        return np.asarray(np.add.reduceat(self._weights[chosen, None] * attained, _begins(levels)))
 
 
 def _begins(lengths: IntArray) -> IntArray:
