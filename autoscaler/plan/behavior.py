@@ -35,9 +35,14 @@ class Memory:
         return cls(recommendations=(Entry(at, replicas),), since=at)
 
     def recommended(self, at: Instant, replicas: int, behavior: Behavior) -> "Memory":
-        """Return this memory with one more (uncut) recommendation; what no window needs any more is forgotten."""
+        """Return this memory with one more (uncut) recommendation; what no window needs any more is forgotten.
+
+        Of the same count several times in a row the newest says all that the others do, and longer.
+        """
         keep = max(behavior.scale_up.stabilization_window, behavior.scale_down.stabilization_window)
-        return replace(self, recommendations=(*_younger(self.recommendations, at, keep), Entry(at, replicas)))
+        past = _younger(self.recommendations, at, keep)
+        past = past[:-1] if past and past[-1].replicas == replicas else past
+        return replace(self, recommendations=(*past, Entry(at, replicas)))
 
     def changed(self, at: Instant, added: int, behavior: Behavior) -> "Memory":
         """Return this memory with a change that was made (negative: removed); 0 leaves no trace."""

@@ -1,5 +1,7 @@
 """For how long damping keeps what is no longer recommended: what leaving costs."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,27 @@ def test_it_foretells_what_stabilization_does(ages: list[float], counts: list[in
     assert abs(kept - sum(1 for seconds in lasting if seconds > later)) <= sum(
         1 for seconds in lasting if abs(seconds - later) < 1e-6
     )
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0.1, 200.0), st.integers(0, 3)), min_size=1, max_size=20),
+    current=st.integers(0, 4),
+    now=st.integers(0, 4),
+    later=st.floats(0.0, 400.0),
+)
+def test_only_the_newest_of_equal_recommendations_is_kept_and_nothing_is_lost(
+    steps: list[tuple[float, int]], current: int, now: int, later: float
+) -> None:
+    both = Behavior(ScalingRules(Seconds(120.0)), ScalingRules(Seconds(300.0)))
+    at, kept, every = NOW, Memory(), []
+    for seconds, replicas in steps:
+        at = Instant(at + seconds)
+        kept = kept.recommended(at, replicas, both)
+        every.append(Entry(at, replicas))
+    counts = [entry.replicas for entry in kept.recommendations]
+    assert all(first != second for first, second in itertools.pairwise(counts))
+    at = Instant(at + later)
+    assert behavior.stabilized(now, current, both, kept, at) == behavior.stabilized(
+        now, current, both, Memory(tuple(every)), at
+    )
+    assert behavior.lasting(current, both, kept, at) == behavior.lasting(current, both, Memory(tuple(every)), at)
