@@ -203,6 +203,9 @@ class PrometheusSource:
         except (ValueError, KeyError, TypeError, RecursionError) as error:  # before RequestException: bad JSON is both
             msg = f"{self._connection.name}: no Prometheus answers there ({type(error).__name__}: {str(error)[:120]})"
             raise ObservationError(msg) from error
+        except requests.exceptions.SSLError as error:
+            msg = f"{self._connection.name}: no trusted TLS connection; --prometheus-ca-file names the file of its CA"
+            raise ObservationError(msg) from error
         except requests.RequestException as error:
             msg = f"{self._connection.name}: no answer ({type(error).__name__}); is the URL right, is the server up?"
             raise ObservationError(msg) from error
