@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
+import scipy  # loads its parts when they are asked for: whoever only takes constants from here does without 23 MB
 
 from autoscaler.performance.step import FloatArray, PrefillModel, StepModel
 
@@ -63,13 +63,13 @@ def fit_step(points: Iterable[DecodePoint], mixed: Iterable[MixedPoint] = ()) ->
 def _step_fits(batch: FloatArray, context: FloatArray, measured: FloatArray) -> Iterable[tuple[float, StepModel]]:
     """Yield the sum of squared relative errors and the model, without a knee and with each possible one."""
     plain = np.stack([np.ones_like(batch), batch, batch * context, np.sqrt(batch)])
-    scales, residual = nnls((plain / measured).T, np.ones_like(measured))
+    scales, residual = scipy.optimize.nnls((plain / measured).T, np.ones_like(measured))
     yield residual**2, StepModel(scales[0], scales[1], scales[2], per_root_sequence_s=scales[3])
     for knee in KNEES:
         if len({b for b in batch if b > knee}) < 2 or not (batch < knee).any():
             continue
         bent = np.vstack([plain, np.maximum(0.0, batch - knee)])
-        scales, residual = nnls((bent / measured).T, np.ones_like(measured))
+        scales, residual = scipy.optimize.nnls((bent / measured).T, np.ones_like(measured))
         yield residual**2, StepModel(scales[0], scales[1], scales[2], 0.0, knee, scales[4], scales[3])
 
 
@@ -97,7 +97,9 @@ def fit_prefill(points: Iterable[PrefillPoint]) -> PrefillModel:
 
     shortest, per_token = float(measured.min()), float(np.median(measured / (prompts * tokens)))
     starts = itertools.product((shortest, 0.8 * shortest), (0.1 * shortest, 0.4 * shortest))
-    fits = [least_squares(relative_errors, np.log([f, a, per_token, per_token / 1e5])) for f, a in starts]
+    fits = [
+        scipy.optimize.least_squares(relative_errors, np.log([f, a, per_token, per_token / 1e5])) for f, a in starts
+    ]
     return model(min(fits, key=lambda fit: float(fit.cost)).x)
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are asked for: where no budget binds, 23 MB are not taken
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from autoscaler.domain.policy import Budget
 from autoscaler.plan.allocation import REPAID_WITHIN, Option, due_of_others
@@ -94,8 +93,8 @@ class _Program:
 
     options: tuple[Option, ...]
     startups: FloatArray
-    limits: tuple[LinearConstraint, ...]
-    bounds: Bounds
+    limits: "tuple[scipy.optimize.LinearConstraint, ...]"
+    bounds: "scipy.optimize.Bounds"
 
     @classmethod
     def of(cls, claims: Sequence[Claim], budget: Budget) -> "_Program":
@@ -103,10 +102,18 @@ class _Program:
         n, k = len(options), 2 * len(claims)
         most = [_most(option) for option in options]
         least = [min(option.variant.min_replicas, top) for option, top in zip(options, most, strict=True)]
-        starts = sparse.hstack([-sparse.eye_array(n), sparse.eye_array(n), sparse.csr_array((n, k))], format="csr")
+        starts = scipy.sparse.hstack(
+            [-scipy.sparse.eye_array(n), scipy.sparse.eye_array(n), scipy.sparse.csr_array((n, k))], format="csr"
+        )
         requested = np.array([float(option.requested) for option in options])
-        bounds = Bounds(np.array([*least, *[0.0] * (n + k)]), np.array([*most, *[np.inf] * n, *[1.0] * k]))
-        limits = (LinearConstraint(starts, lb=-requested), *_covering(claims, n), *_budget(options, budget, n + k))
+        bounds = scipy.optimize.Bounds(
+            np.array([*least, *[0.0] * (n + k)]), np.array([*most, *[np.inf] * n, *[1.0] * k])
+        )
+        limits = (
+            scipy.optimize.LinearConstraint(starts, lb=-requested),
+            *_covering(claims, n),
+            *_budget(options, budget, n + k),
+        )
         startups = np.array([option.startup / REPAID_WITHIN for option in options])
         return cls(options, startups, limits, bounds)
 
@@ -115,10 +122,10 @@ class _Program:
         n = len(self.options)
         lower = np.concatenate([self.bounds.lb[: 2 * n], floors])
         whole = np.concatenate([np.ones(n), np.zeros(len(self.bounds.lb) - n)])
-        found = milp(
+        found = scipy.optimize.milp(
             np.concatenate([prices, prices * self.startups, shares]),
             integrality=whole,
-            bounds=Bounds(lower, self.bounds.ub),
+            bounds=scipy.optimize.Bounds(lower, self.bounds.ub),
             constraints=self.limits,
         )
         return None if found.x is None else np.asarray(found.x)
@@ -129,7 +136,7 @@ def _most(option: Option) -> float:
     return float(max(option.variant.min_replicas, option.serving(option.variant.max_replicas, option.lead)))
 
 
-def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
+def _covering(claims: Sequence[Claim], options: int) -> "list[scipy.optimize.LinearConstraint]":
     """Return the rows of each pool of which something is asked.
 
     Its replicas do at least the claim's served share; and without any one option, the others do what spread asks.
@@ -147,14 +154,14 @@ def _covering(claims: Sequence[Claim], options: int) -> list[LinearConstraint]:
             column += len(pool)
     if not rows:
         return []
-    matrix = sparse.lil_array((len(rows), 2 * options + 2 * len(claims)))
+    matrix = scipy.sparse.lil_array((len(rows), 2 * options + 2 * len(claims)))
     for number, row in enumerate(rows):
         for place, value in row.items():
             matrix[number, place] = value
-    return [LinearConstraint(matrix.tocsr(), lb=-1e-9)]
+    return [scipy.optimize.LinearConstraint(matrix.tocsr(), lb=-1e-9)]
 
 
-def _budget(options: Sequence[Option], budget: Budget, others: int) -> list[LinearConstraint]:
+def _budget(options: Sequence[Option], budget: Budget, others: int) -> "list[scipy.optimize.LinearConstraint]":
     """Return one row per limit."""
     rows = [
         (
@@ -165,4 +172,6 @@ def _budget(options: Sequence[Option], budget: Budget, others: int) -> list[Line
     ]
     if budget.cost_per_hour is not None:
         rows.append(([o.variant.cost_per_replica_hour for o in options], budget.cost_per_hour))
-    return [LinearConstraint(np.array([[*row, *[0.0] * others]]), ub=limit + 1e-9) for row, limit in rows]
+    return [
+        scipy.optimize.LinearConstraint(np.array([[*row, *[0.0] * others]]), ub=limit + 1e-9) for row, limit in rows
+    ]
