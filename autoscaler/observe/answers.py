@@ -71,7 +71,27 @@ class TooLongError(Exception):
     """Labels that are longer than is read."""
 
 
-class Labels(dict[bytes, Mapping[str, str]]):
+class LabelSet(Mapping[str, str]):
+    """The labels of one series, in half the memory of a dict: which names there are is told once for all alike."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, places: Mapping[str, int], values: tuple[str, ...]) -> None:
+        """Take the place of each name's value, and the values."""
+        self._places = places
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Labels(dict[bytes, LabelSet]):
     """Labels by their text in an answer, which Prometheus writes the same way each time; read when they first come.
 
     Who asks for new ones may get a ValueError (the text is no mapping of texts) or a TooLongError.
@@ -81,16 +101,19 @@ class Labels(dict[bytes, Mapping[str, str]]):
         """Know none."""
         super().__init__()
         self.keys_of: Keys = {}  # for snapshots of these labels, which live as long
+        self._places: dict[tuple[str, ...], Mapping[str, int]] = {}
 
-    def __missing__(self, text: bytes) -> Mapping[str, str]:
+    def __missing__(self, text: bytes) -> LabelSet:
         """Read labels, and remember them."""
         read = _LABELS.decode(text)
         longest = sum(map(len, read.values()))
         if longest > LONGEST_LABELS:
             msg = f"labels of {longest} characters, at most {LONGEST_LABELS} are read"
             raise TooLongError(msg)
+        names = tuple(map(sys.intern, read))
+        places = self._places.get(names) or self._places.setdefault(names, {name: n for n, name in enumerate(names)})
         # many of them name the same model or pod; of two threads that read the same, one is first
-        return self.setdefault(text, {sys.intern(name): sys.intern(value) for name, value in read.items()})
+        return self.setdefault(text, LabelSet(places, tuple(map(sys.intern, read.values()))))
 
 
 def rows(now: Instant, answer: Answer | Missing, labels: Labels, *, changes: bool = False) -> tuple[Row, ...] | Missing:

@@ -186,7 +186,9 @@ def grouped(
     known: dict[int, Key] = {} if keys is None else keys
     ids = [id(row.labels) for row in rows]
     if not known.keys() >= set(ids):
-        known.update((id(row.labels), row.key(labels)) for row in rows if id(row.labels) not in known)
+        new = ((id(row.labels), row.key(labels)) for row in rows if id(row.labels) not in known)
+        alike: dict[Key, Key] = {}  # all buckets of a pod have one key between them
+        known.update((one, alike.setdefault(key, key)) for one, key in new)
     of_rows = [known[one] for one in ids]
     alone = dict(zip(of_rows, zip(rows, strict=True), strict=True))
     if len(alone) == len(rows):  # most readings have one row of a pod
