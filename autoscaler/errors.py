@@ -4,7 +4,8 @@ AutoscalerError
 ├── PolicyError       the policy file is wrong: fix it; nothing starts
 ├── InputError        another input is wrong (trace, profile, recording, option): fix it
 ├── ObservationError  a source of observations failed: hold every count, look again next tick
-└── ActuationError    a write failed: the next tick plans again from what is there
+├── ActuationError    a write failed: the next tick plans again from what is there
+└── LessonError       a forecaster was not trained: the last good models speak on, it is tried again
 """
 
 from collections.abc import Sequence
@@ -34,3 +35,7 @@ class ObservationError(AutoscalerError):
 
 class ActuationError(AutoscalerError):
     """A write to the cluster did not succeed."""
+
+
+class LessonError(AutoscalerError):
+    """A forecaster could not be trained."""

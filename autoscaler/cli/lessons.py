@@ -1,7 +1,7 @@
-"""Forecasters are trained beside the loop: one lesson at a time, in a thread; a tick takes in what has come of it."""
+"""Forecasters are trained beside the loop, one lesson at a time; a tick takes in what has come of it."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -36,6 +36,18 @@ class Teachable(Protocol):
         ...
 
 
+class Teacher(Protocol):
+    """Runs lessons, somewhere beside the loop."""
+
+    def submit(self, lesson: Lesson) -> Future[Learnt]:
+        """Begin a lesson."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of what lessons need: there is none for now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     """A lesson under way, and the policy as it was when the lesson began."""
@@ -50,10 +62,10 @@ class Learning:
     What was learned under a policy that has changed meanwhile is dropped: its profiles may be of other requests now.
     """
 
-    def __init__(self, core: Teachable, executor: Executor) -> None:
-        """Take who decides, and where lessons are run."""
+    def __init__(self, core: Teachable, teacher: Teacher) -> None:
+        """Take who decides, and who runs lessons."""
         self._core = core
-        self._executor = executor
+        self._teacher = teacher
         self._running: _Running | None = None
         self._not_before = Instant(0.0)
         self._policies: Mapping[str, SLOPolicy] = MappingProxyType({})
@@ -66,12 +78,17 @@ class Learning:
         """Return what to do now, with what has been learned so far."""
         self._take_in(observation.at)
         plan = self._core.decide(observation)
-        if self._running is None and observation.at >= self._not_before:
-            lesson = self._core.lesson()
-            if lesson is not None:
-                policy = self._policies.get(lesson.policy)
-                self._running = _Running(policy, self._executor.submit(lesson.run))
+        if self._running is None:
+            self._begin(observation.at)
         return plan
+
+    def _begin(self, at: Instant) -> None:
+        """Begin the next lesson, if there is one and the last one did not fail just now."""
+        lesson = self._core.lesson() if at >= self._not_before else None
+        if lesson is None:
+            self._teacher.rest()
+        else:
+            self._running = _Running(self._policies.get(lesson.policy), self._teacher.submit(lesson))
 
     def _take_in(self, at: Instant) -> None:
         """Let the core adopt a lesson that has ended."""

@@ -5,7 +5,6 @@ import platform
 import random
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from autoscaler.act.dry_run import DryRunActuator
 from autoscaler.cli import actuation, options, shards, wiring
 from autoscaler.cli.lessons import Learning
 from autoscaler.cli.roster import Follower, Roster
+from autoscaler.cli.school import School
 from autoscaler.cli.server import serving
 from autoscaler.cli.shards import Shard
 from autoscaler.controller import UNREADY_AFTER_PERIODS, Controller, Span, no_span
@@ -237,8 +237,8 @@ class _Service:
         await fleet.start()
         stack.push_async_callback(fleet.close)
         decider = Decider((), {}, period=self._loop.period)
-        school = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lessons")
-        stack.callback(school.shutdown, wait=False, cancel_futures=True)
+        school = School()
+        stack.callback(school.close)
         learning = Learning(decider, school)
         pickers = Pickers((), session, fleet.pods_in, Reached(self._acting.pickers, self._acting.picker_token_file))
         writers = ForeignWriters((), session)

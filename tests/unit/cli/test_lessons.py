@@ -1,9 +1,7 @@
 """Training beside the loop: never waited for, taken in when done, paused after a failure."""
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,32 +14,34 @@ from autoscaler.forecast.learned import Kind, TrainingJob
 from autoscaler.forecast.room import Training
 from tests import planning
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 LESSON = Lesson(
     "llm/model", Training("chat", "requests", TrainingJob(Kind.RIDGE, np.ones(4000), np.ones(4000, bool), 0))
 )
 HOPELESS = Lesson("llm/model", Training("chat", "requests", TrainingJob(Kind.RIDGE, np.ones(9), np.ones(9, bool), 0)))
 
 
-class Later(Executor):
-    """Runs what was submitted when it is told to."""
+class Later:
+    """Runs lessons when it is told to."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Future[Any], Any]] = []
+        self.waiting: list[tuple[Future[Learnt], Lesson]] = []
+        self.rested = 0
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        self.waiting.append((future, lambda: fn(*args, **kwargs)))
+    def submit(self, lesson: Lesson) -> Future[Learnt]:
+        future: Future[Learnt] = Future()
+        self.waiting.append((future, lesson))
         return future
+
+    def rest(self) -> None:
+        assert not self.waiting
+        self.rested += 1
 
     def run(self) -> None:
         """Run all that waits."""
-        for future, work in self.waiting:
+        for future, lesson in self.waiting:
             try:
-                future.set_result(work())
-            except Exception as problem:  # noqa: BLE001 - as executors do
+                future.set_result(lesson.run())
+            except Exception as problem:  # noqa: BLE001 - as teachers do
                 future.set_exception(problem)
         self.waiting = []
 
@@ -79,7 +79,7 @@ def test_a_lesson_runs_between_ticks_and_counts_from_the_next_on() -> None:
     learning.decide(at(45.0))
     (learnt,) = core.adopted
     assert (learnt.policy, learnt.trained.profile, learnt.trained.model.kind) == ("llm/model", "chat", Kind.RIDGE)
-    assert later.waiting == []
+    assert (later.waiting, later.rested) == ([], 1), "what lessons need is let go when there are none"
 
 
 def test_a_lesson_that_fails_is_not_tried_again_for_an_hour() -> None:
@@ -88,7 +88,7 @@ def test_a_lesson_that_fails_is_not_tried_again_for_an_hour() -> None:
     learning.decide(at(0.0))
     later.run()
     learning.decide(at(15.0))
-    assert (core.adopted, later.waiting) == ([], [])
+    assert (core.adopted, later.waiting, later.rested) == ([], [], 1)
     learning.decide(at(15.0 + PAUSE))
     assert len(later.waiting) == 1
 
