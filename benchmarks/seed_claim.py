@@ -22,12 +22,13 @@ from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.performance.profile import load_profile
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.load import Lengths, Stream, compose, constant
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.results import Results
 from autoscaler.simulate.router import Routing
 from autoscaler.simulate.run import stay
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace
 from benchmarks._rows import Row, told, write

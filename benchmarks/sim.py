@@ -23,10 +23,11 @@ from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import HOUR, Seconds
 from autoscaler.performance.profile import load_profile
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.load import Lengths, Stream, compose, constant
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.run import Run, stay
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace
 from benchmarks._rows import Row, told, write
@@ -83,8 +84,10 @@ def timed(trace: Trace, *, prefix_caching: bool) -> Timed:
     before = time.process_time()
     run = stay(cluster)
     seconds = time.process_time() - before
-    prompts = sum(pod.engine.meters.prompt_tokens for pod in cluster.pods.values() if pod.variant.role is Role.PREFILL)
-    computed = sum(pod.engine.meters.computed_tokens for pod in cluster.pods.values())
+    prompts = sum(
+        pod.engine.meters.prompt_tokens for pod in cluster.fleet.pods.values() if pod.variant.role is Role.PREFILL
+    )
+    computed = sum(pod.engine.meters.computed_tokens for pod in cluster.fleet.pods.values())
     return Timed(len(trace), seconds, digest(run), 1.0 - computed / prompts)
 
 

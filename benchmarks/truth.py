@@ -26,10 +26,11 @@ from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.performance.profile import load_profile
 from autoscaler.performance.step import EngineLimits, PrefillModel, ReplicaModel
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.router import Routing
 from autoscaler.simulate.run import stay
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace_files import from_columns
 from benchmarks._rows import Row, write
@@ -152,11 +153,11 @@ def replay(recording: Recording, replicas: dict[Role, tuple[ReplicaModel, int]])
     world = SimulatedCluster(
         policy, trace, supplies, settings=ClusterSettings(routing=Routing.ROUND_ROBIN, handover_steps=0.0)
     )
-    engines = [pod.engine for pod in world.pods.values()]
+    engines = [pod.engine for pod in world.fleet.pods.values()]
     for engine in engines:
-        engine.segments = []
+        engine.batch.segments = []
     results = stay(world).results
-    ends = [_token_times(engine.segments or []) for engine in engines if engine.role.decodes]
+    ends = [_token_times(engine.batch.segments or []) for engine in engines if engine.role.decodes]
     first, phases = results.ttft_s + trace.arrival_s, recording.phase
     gaps: list[list[FloatArray]] = [[] for _ in recording.starts_s]
     for row, phase in enumerate(phases):

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "compiled"
 PACKAGE = "autoscaler"
 TUNNEL = (
-    *("cluster", "engine", "environment", "fleet", "gaps", "meters", "prefix", "request", "results", "router"),
-    *("scraping", "startup"),
+    *("actions", "batch", "cluster", "engine", "environment", "fleet", "gaps", "kv_memory", "meters", "pods", "prefix"),
+    *("prompts", "pulls", "request", "results", "router", "scraping", "settings", "speed", "startup", "traffic"),
 )
 """Modules of ``autoscaler/simulate`` in which flights spend their time."""
 

@@ -19,7 +19,7 @@ from autoscaler.backtest.timeline import Noted, Timeline, timeline
 from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Seconds
 from autoscaler.simulate.run import fly
-from autoscaler.simulate.scraping import Scraping
+from autoscaler.simulate.settings import Scraping
 from autoscaler.simulate.startup import StartUp
 
 LP_BIN_S = 60.0

@@ -22,7 +22,7 @@ from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
 from autoscaler.plan.parts import ALL, Parts
-from autoscaler.simulate.scraping import Scraping
+from autoscaler.simulate.settings import Scraping
 
 OURS = "ours"
 

@@ -12,10 +12,11 @@ from autoscaler.domain.pool import Role, Variant
 from autoscaler.domain.units import Seconds
 from autoscaler.performance.prior import MEASURED, Prior
 from autoscaler.performance.step import ReplicaModel
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
+from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.faults import Fault, inject
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.scenario import Scenario, with_picker
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace, checked
 

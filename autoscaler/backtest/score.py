@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.domain.policy import SLOPolicy
-from autoscaler.simulate.fleet import Bill, FleetSample
+from autoscaler.simulate.pods import Bill, FleetSample
 from autoscaler.simulate.results import Fate, Results
 from autoscaler.simulate.run import Run
 

@@ -25,9 +25,9 @@ from autoscaler.cli.output import Format, Jsonable, OutputOption, show, table
 from autoscaler.domain.profile import DEFAULT_PROFILE
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
-from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.router import Routing
 from autoscaler.simulate.scenario import read_scenario
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.trace_files import read_trace
 
 EPILOG = (

@@ -13,8 +13,8 @@ from autoscaler.domain.fleet import PodState
 from autoscaler.domain.pool import Role
 from autoscaler.domain.profile import RequestProfile
 from autoscaler.simulate.cluster import SimulatedCluster
-from autoscaler.simulate.fleet import SimulatedPod
 from autoscaler.simulate.meters import Histogram, ProfileMeters
+from autoscaler.simulate.pods import SimulatedPod
 from autoscaler.simulate.scraping import SERVING
 
 NOT_READY = '{"error": "model is loading"}'
@@ -63,9 +63,9 @@ def _own_prompts(pod: SimulatedPod) -> int:
 def picker_exposition(cluster: SimulatedCluster) -> str:
     """Return what the picker's ``/metrics`` shows now: requests, latencies, lengths, membership."""
     lines: list[str] = []
-    for name, meters in zip(cluster.trace.profiles, cluster.meters, strict=True):
+    for name, meters in zip(cluster.trace.profiles, cluster.traffic.meters, strict=True):
         lines += _profile_lines(_labels(cluster.policy.profile(name), cluster.policy.model), meters)
-    for pod in cluster.pods.values():
+    for pod in cluster.fleet.pods.values():
         if pod.state is PodState.READY:
             endpoint = {"name": cluster.policy.name, "model_server_endpoint": f"{pod.name}-rank-0"}
             lines.append(_line("llm_d_epp_per_endpoint_queue_size", endpoint, pod.engine.waiting))
@@ -143,7 +143,7 @@ class ExpositionServer(ThreadingHTTPServer):
         if path == "/picker/metrics":
             return HTTPStatus.OK, picker_exposition(self.cluster)
         name = path.removeprefix("/pods/").removesuffix("/metrics")
-        pod = self.cluster.pods.get(name)
+        pod = self.cluster.fleet.pods.get(name)
         if pod is None or path != f"/pods/{name}/metrics":
             return HTTPStatus.NOT_FOUND, f"{path}: no such page\n"
         if pod.state not in SERVING:

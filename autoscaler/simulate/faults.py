@@ -11,7 +11,7 @@ from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
 from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.environment import EARLY
-from autoscaler.simulate.fleet import SimulatedPod
+from autoscaler.simulate.pods import SimulatedPod
 
 
 class FaultKind(StrEnum):
@@ -71,7 +71,9 @@ def _bound(effect: Effect, cluster: SimulatedCluster) -> Callable[[Fault], None]
 def _chosen(cluster: SimulatedCluster, fault: Fault) -> list[SimulatedPod]:
     """Return the oldest ``share`` of the ready pods that a fault concerns, at least one if there are any."""
     pods = [
-        pod for pod in cluster.pods.values() if pod.state is PodState.READY and fault.variant in {"", pod.variant.name}
+        pod
+        for pod in cluster.fleet.pods.values()
+        if pod.state is PodState.READY and fault.variant in {"", pod.variant.name}
     ]
     return sorted(pods, key=lambda pod: (pod.created, pod.name))[: math.ceil(fault.share * len(pods))]
 
@@ -113,39 +115,39 @@ def _answer_again(cluster: SimulatedCluster, _: Fault) -> None:
 
 
 def _slow_starts(cluster: SimulatedCluster, fault: Fault) -> None:
-    cluster.boot_factor = fault.factor
+    cluster.fleet.boot_factor = fault.factor
 
 
 def _usual_starts(cluster: SimulatedCluster, _: Fault) -> None:
-    cluster.boot_factor = 1.0
+    cluster.fleet.boot_factor = 1.0
 
 
 def _starts(*, end: bool) -> Effect:
     def effect(cluster: SimulatedCluster, _: Fault) -> None:
-        cluster.boots_hang = not end
+        cluster.fleet.boots_hang = not end
 
     return effect
 
 
 def _slow_replica(cluster: SimulatedCluster, fault: Fault) -> None:
     for pod in _chosen(cluster, fault)[:1]:
-        cluster.slow(pod, fault.factor)
+        cluster.fleet.slow(pod, fault.factor)
         if fault.duration > 0:
-            cluster.env.at(fault.at + fault.duration, lambda slowed: cluster.slow(slowed, 1.0), pod)
+            cluster.env.at(fault.at + fault.duration, lambda slowed: cluster.fleet.slow(slowed, 1.0), pod)
 
 
 def _stop_picking(cluster: SimulatedCluster, _: Fault) -> None:
-    cluster.stop_picker()
+    cluster.traffic.stop_picker()
 
 
 def _pick_again(cluster: SimulatedCluster, _: Fault) -> None:
-    cluster.restart_picker()
+    cluster.traffic.restart_picker()
 
 
 def _write(cluster: SimulatedCluster, fault: Fault) -> None:
     for variant in cluster.policy.variants:
-        if fault.variant in {"", variant.name} and cluster.requested[variant.name] != fault.replicas:
-            cluster.set_replicas(variant.name, fault.replicas)
+        if fault.variant in {"", variant.name} and cluster.fleet.requested[variant.name] != fault.replicas:
+            cluster.fleet.set_replicas(variant.name, fault.replicas)
     again = cluster.env.now + fault.every
     if again < fault.at + fault.duration:
         cluster.env.at(again, _bound(_write, cluster), fault)
@@ -153,7 +155,7 @@ def _write(cluster: SimulatedCluster, fault: Fault) -> None:
 
 def _lose(cluster: SimulatedCluster, fault: Fault) -> None:
     for pod in _chosen(cluster, fault):
-        cluster.kill(pod)
+        cluster.fleet.kill(pod)
 
 
 EFFECTS: dict[FaultKind, tuple[Effect, Effect]] = {

@@ -1,122 +1,227 @@
-"""The pods of the tunnel, and what they cost."""
+"""The pods of the tunnel from creation to end: they wait for nodes, start, crash, serve, drain and die."""
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Mapping
 
-from autoscaler.domain.fleet import Pod, PodState
-from autoscaler.domain.membership import Drain
-from autoscaler.domain.pool import Variant
-from autoscaler.domain.units import Instant, Seconds
-from autoscaler.performance.step import ReplicaModel
+import numpy as np
+
+from autoscaler.domain.fleet import PodState, Workload
+from autoscaler.domain.policy import SLOPolicy
+from autoscaler.domain.pool import Role, Variant
+from autoscaler.domain.units import Seconds
 from autoscaler.simulate.engine import Engine
-from autoscaler.simulate.request import Request
-from autoscaler.simulate.startup import StartUp
+from autoscaler.simulate.environment import EARLY, Environment
+from autoscaler.simulate.pods import Bill, FleetSample, SimulatedPod, Supply, victims
+from autoscaler.simulate.prefix import PrefixCache
+from autoscaler.simulate.settings import ClusterSettings
+from autoscaler.simulate.traffic import Traffic
+
+CRASH_BACK_OFF_S = 10.0
+WARM_UP_SPEED = 0.5
+LIVE = (PodState.PENDING, PodState.STARTING, PodState.READY, PodState.DRAINING, PodState.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """What stands behind a variant in the tunnel."""
+class Fleet:
+    """The pods of every variant of a policy, what is requested of them, and what they cost."""
 
-    replica: ReplicaModel
-    startup: StartUp
-    initial: int
-    inventory: int | None = None  # replicas for which there are nodes; None: enough
+    def __init__(
+        self,
+        env: Environment,
+        policy: SLOPolicy,
+        supplies: Mapping[str, Supply],
+        settings: ClusterSettings,
+        traffic: Traffic,
+        seed: int,
+    ) -> None:
+        """Build the initial fleet, ready at once.
 
+        Args:
+            env: virtual time.
+            policy: names the variants.
+            supplies: by variant name.
+            settings: termination, gates, caches.
+            traffic: gets the pods that serve, and loses what the others had.
+            seed: of start-up times and failures.
+        """
+        self.policy = policy
+        self.pods: dict[str, SimulatedPod] = {}
+        self.requested: dict[str, int] = {}
+        self.bills: dict[str, Bill] = {variant.name: Bill() for variant in policy.variants}
+        self.boot_factor = 1.0  # faults: how much longer starts take
+        self.boots_hang = False  # faults: starts that begin now never end
+        self._env = env
+        self._supplies = dict(supplies)
+        self._settings = settings
+        self._traffic = traffic
+        self._random = np.random.default_rng(seed)
+        self._serials = itertools.count()
+        for variant in policy.variants:
+            self._start_with(variant, self._supplies[variant.name].initial)
 
-@dataclass(slots=True)
-class Bill:
-    """Replica-seconds of one variant by state; all of them are paid. Pending pods have no node and cost nothing."""
+    # What is there --------------------------------------------------------------------------------------------------
 
-    booting_s: float = 0.0
-    ready_s: float = 0.0
-    draining_s: float = 0.0  # withdrawn or terminating
+    def of(self, variant: str, *states: PodState) -> list[SimulatedPod]:
+        """Return a variant's pods in any of the given states (none given: all)."""
+        return [p for p in self.pods.values() if p.variant.name == variant and (not states or p.state in states)]
 
-    @property
-    def total_s(self) -> float:
-        """Return the replica-seconds that are paid."""
-        return self.booting_s + self.ready_s + self.draining_s
+    def workload(self, variant: str) -> Workload:
+        """Return a variant's scale target as the cluster's API tells it."""
+        return Workload(variant, self.requested[variant], tuple(pod.seen() for pod in self.of(variant)))
 
+    def sample(self) -> list[FleetSample]:
+        """Return the fleet as it is now."""
+        now = Seconds(self._env.now)
+        return [self._sampled(variant.name, now) for variant in self.policy.variants]
 
-@dataclass(slots=True, eq=False)
-class SimulatedPod:
-    """One replica from its creation to its end."""
-
-    name: str
-    variant: Variant
-    created: float
-    engine: Engine
-    state: PodState = PodState.PENDING
-    scheduled: float | None = None
-    ready_since: float | None = None
-    drain: Drain | None = None  # noted on it: the picker leaves it out as soon as it would be ready
-    restarts: int = 0
-    node: str = ""
-    announced: bool = True
-    assigned: set[Request] = field(default_factory=set)
-    since: float = 0.0  # of the present state, for the bill
-    life: int = 0  # rises with every (re)start, so that events of an earlier one are told apart
-
-    def charge(self, bill: Bill, now: float) -> None:
-        """Add the time in the present state to the bill."""
-        seconds, self.since = now - self.since, now
-        match self.state:
-            case PodState.STARTING | PodState.FAILED:  # a pod that crashed keeps its node while it waits
-                bill.booting_s += seconds
-            case PodState.READY:
-                bill.ready_s += seconds
-            case PodState.DRAINING | PodState.TERMINATING:
-                bill.draining_s += seconds
-            case PodState.PENDING:
-                pass
-
-    def seen(self) -> Pod:
-        """Return the pod as the cluster's API tells it."""
-        drain, state = self.drain, self.state
-        if state is PodState.STARTING and drain:
-            state = PodState.DRAINING
-        gate = Seconds(0.0) if not self.announced else None
-        return Pod(
-            name=self.name,
-            variant=self.variant.name,
-            state=PodState.STARTING if gate is not None and state is PodState.READY else state,
-            created=Instant(self.created),
-            uid=self.name,
-            scheduled=_instant(self.scheduled),
-            ready_since=_instant(self.ready_since),
-            draining_since=drain.started if drain else None,
-            drain_deadline=drain.deadline if drain else None,
-            unrouted_since=drain.unrouted if drain else None,
-            empty_since=drain.empty if drain else None,
-            restarts=self.restarts,
-            ip="",
-            node=self.node,
-            blocked_by="Insufficient nvidia.com/gpu" if self.state is PodState.PENDING else "",
-            warm_up=gate,
+    def _sampled(self, variant: str, now: Seconds) -> FleetSample:
+        count = dict.fromkeys(PodState, 0)
+        for pod in self.of(variant):
+            count[pod.state] += 1
+        return FleetSample(
+            at=now,
+            variant=variant,
+            requested=self.requested[variant],
+            pending=count[PodState.PENDING],
+            starting=count[PodState.STARTING] + count[PodState.FAILED],
+            ready=count[PodState.READY],
+            draining=count[PodState.DRAINING] + count[PodState.TERMINATING],
         )
 
+    def settle(self) -> None:
+        """Charge every pod up to now."""
+        for pod in self.pods.values():
+            pod.charge(self.bills[pod.variant.name], self._env.now)
 
-def _instant(time: float | None) -> Instant | None:
-    return None if time is None else Instant(time)
+    # As many as are asked for -----------------------------------------------------------------------------------------
 
+    def set_replicas(self, variant: str, replicas: int) -> None:
+        """Set what the variant's spec asks for, and let its controller follow."""
+        self.requested[variant] = replicas
+        self._reconcile(variant)
 
-def victims(pods: list[SimulatedPod], count: int) -> list[SimulatedPod]:
-    """Return the pods that a ReplicaSet deletes first: Pending, NotReady, lowest deletion cost, youngest."""
-    ranks = {PodState.PENDING: 0, PodState.FAILED: 1, PodState.STARTING: 1}
+    def _reconcile(self, variant: str) -> None:
+        """Create or delete pods until as many exist as are asked for."""
+        live = self.of(variant, *LIVE)
+        missing = self.requested[variant] - len(live)
+        for pod in victims(live, -missing) if missing < 0 else ():
+            self._delete(pod)
+        for _ in range(missing):
+            self._create(self.policy.variant(variant))
+        if missing < 0:
+            self._schedule_pending()
 
-    def rank(pod: SimulatedPod) -> tuple[float | str, ...]:
-        cost = 0 if pod.drain is None else -1 if pod.drain.empty is None else -2  # as a withdrawal notes it
-        return (ranks.get(pod.state, 2), cost, -pod.created, pod.name)
+    def _start_with(self, variant: Variant, replicas: int) -> None:
+        self.requested[variant.name] = replicas
+        for _ in range(replicas):
+            pod = self._new_pod(variant)
+            pod.scheduled = pod.ready_since = 0.0
+            pod.state = PodState.READY
+            self._traffic.admit(pod)
 
-    return sorted(pods, key=rank)[:count]
+    def _new_pod(self, variant: Variant) -> SimulatedPod:
+        supply, serial, settings = self._supplies[variant.name], next(self._serials), self._settings
+        cached = settings.prefix_caching and variant.role is not Role.DECODE
+        cache = PrefixCache(self._traffic.trace.hash_block_tokens) if cached else None
+        engine = Engine(self._env, supply.replica, variant.role, self._traffic, cache=cache, rules=settings.rules)
+        pod = SimulatedPod(f"{variant.name}-{serial}", variant, self._env.now, engine, since=self._env.now)
+        pod.node = f"{variant.accelerator}-{serial // settings.node_replicas}"
+        self.pods[pod.name] = pod
+        return pod
 
+    # Start ------------------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class FleetSample:
-    """One variant's replicas at one moment."""
+    def _create(self, variant: Variant) -> None:
+        pod = self._new_pod(variant)
+        pod.announced = not self._settings.gated
+        self._schedule_pending()
 
-    at: Seconds
-    variant: str
-    requested: int
-    pending: int
-    starting: int
-    ready: int
-    draining: int  # withdrawn or terminating
+    def _schedule_pending(self) -> None:
+        """Give nodes to Pending pods, oldest first, while there are any."""
+        for variant, supply in self._supplies.items():
+            pending = self.of(variant, PodState.PENDING)
+            if not pending:
+                continue
+            used = len(self.of(variant)) - len(pending)
+            free = len(pending) if supply.inventory is None else supply.inventory - used
+            for pod in pending[: max(0, free)]:
+                pod.scheduled = self._env.now
+                self._boot(pod)
+
+    def _boot(self, pod: SimulatedPod) -> None:
+        startup = self._supplies[pod.variant.name].startup
+        self.enter(pod, PodState.STARTING)
+        pod.life += 1
+        seconds = startup.draw(self._random) * self.boot_factor
+        fails = startup.fails(self._random)
+        if not self.boots_hang:
+            self._env.at(self._env.now + seconds, self._crashed if fails else self._booted, (pod, pod.life), EARLY)
+
+    def _booted(self, event: tuple[SimulatedPod, int]) -> None:
+        pod, life = event
+        if pod.state is not PodState.STARTING or pod.life != life:
+            return
+        pod.ready_since = self._env.now
+        self.enter(pod, PodState.READY if pod.drain is None else PodState.DRAINING)
+        warm_up = self._supplies[pod.variant.name].startup.warm_up
+        if warm_up:
+            self.slow(pod, WARM_UP_SPEED)
+            self._env.at(self._env.now + warm_up, lambda warm: self.slow(warm, 1.0), pod)
+
+    def _crashed(self, event: tuple[SimulatedPod, int]) -> None:
+        pod, life = event
+        if pod.state is not PodState.STARTING or pod.life != life:
+            return
+        pod.restarts += 1
+        self.enter(pod, PodState.FAILED)
+        self._env.at(self._env.now + CRASH_BACK_OFF_S, self._again, pod)
+
+    def _again(self, pod: SimulatedPod) -> None:
+        if pod.state is PodState.FAILED:
+            self._boot(pod)
+
+    # Life and end -----------------------------------------------------------------------------------------------------
+
+    def slow(self, pod: SimulatedPod, speed: float) -> None:
+        """Let a pod serve at another speed."""
+        pod.engine.advance(self._env.now)
+        pod.engine.set_speed(speed)
+
+    def enter(self, pod: SimulatedPod, state: PodState) -> None:
+        """Change a pod's state: pay for the old one, tell the picker."""
+        pod.charge(self.bills[pod.variant.name], self._env.now)
+        pod.state = state
+        if state is not PodState.READY:
+            self._traffic.withdraw(pod)
+        elif pod.announced:
+            self._traffic.admit(pod)
+
+    def announce(self, pod: SimulatedPod) -> None:
+        """Let the picker see a pod that is ready and waited for that."""
+        pod.announced = True
+        self._traffic.admit(pod)
+
+    def _delete(self, pod: SimulatedPod) -> None:
+        """Delete a pod as the API does: out of the picker at once, its requests aborted when the grace is over."""
+        serving = pod.state in {PodState.READY, PodState.DRAINING}
+        self.enter(pod, PodState.TERMINATING)
+        if serving and pod.assigned and self._settings.grace > 0:
+            self._env.at(self._env.now + self._settings.grace, self.end, pod)
+        else:
+            self.end(pod)
+
+    def kill(self, pod: SimulatedPod) -> None:
+        """Take a pod away without warning (node loss); its controller replaces it."""
+        self.enter(pod, PodState.TERMINATING)
+        self.end(pod)
+        self._reconcile(pod.variant.name)
+
+    def end(self, pod: SimulatedPod) -> None:
+        """Remove a pod; what it still had is lost."""
+        if pod.gone:
+            return
+        pod.gone = True
+        del self.pods[pod.name]
+        pod.charge(self.bills[pod.variant.name], self._env.now)
+        pod.engine.stop()
+        self._traffic.lose(pod)
+        self._schedule_pending()

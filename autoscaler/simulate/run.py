@@ -8,7 +8,7 @@ from autoscaler.controller import Controller, Decides
 from autoscaler.domain.record import TickRecord
 from autoscaler.domain.units import Seconds
 from autoscaler.simulate.cluster import SimulatedCluster
-from autoscaler.simulate.fleet import Bill, FleetSample
+from autoscaler.simulate.pods import Bill, FleetSample
 from autoscaler.simulate.results import Results
 
 Progress = Callable[[float, float], None]
@@ -58,7 +58,7 @@ async def _ticked(
     controller = Controller(clock=world, observer=world, decider=decider, actuator=world, publisher=world)
     for tick in range(1, ticks + 1):
         world.env.run(tick * period)
-        fleet.extend(world.sample())
+        fleet.extend(world.fleet.sample())
         await controller.tick()
         await asyncio.sleep(0.0 if world.pace is None else period / world.pace)  # an interrupt ends the flight here
         if progress is not None:
@@ -69,13 +69,13 @@ async def _ticked(
 def stay(world: SimulatedCluster, *, horizon: Seconds | None = None, grace: Seconds = Seconds(1800.0)) -> Run:
     """Run the initial fleet through the trace, without any decision."""
     end = Seconds(horizon or world.trace.duration_s)
-    fleet = world.sample()
+    fleet = world.fleet.sample()
     world.env.run(end)
     return _landed(world, fleet, end, grace)
 
 
 def _landed(world: SimulatedCluster, fleet: list[FleetSample], end: Seconds, grace: Seconds) -> Run:
-    world.settle()
-    bills = {name: Bill(bill.booting_s, bill.ready_s, bill.draining_s) for name, bill in world.bills.items()}
-    world.env.run_while(lambda: world.outstanding, end + grace)
-    return Run(world.results(), bills, tuple(fleet), tuple(world.log), end)
+    world.fleet.settle()
+    bills = {name: Bill(bill.booting_s, bill.ready_s, bill.draining_s) for name, bill in world.fleet.bills.items()}
+    world.env.run_while(lambda: world.traffic.outstanding, end + grace)
+    return Run(world.traffic.results(), bills, tuple(fleet), tuple(world.log), end)

@@ -23,11 +23,11 @@ from autoscaler.policy import load_policies
 from autoscaler.policy.durations import parse
 from autoscaler.policy.reading import one_document
 from autoscaler.simulate import load
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
+from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.faults import Fault, FaultKind, inject
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.router import Routing
-from autoscaler.simulate.scraping import Scraping
+from autoscaler.simulate.settings import ClusterSettings, Scraping
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace
 from autoscaler.simulate.trace_files import read_trace

@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-from autoscaler.domain.fleet import PodState, Workload
-from autoscaler.domain.membership import Membership
+from autoscaler.domain.fleet import PodState
 from autoscaler.domain.observation import (
     UNREAD,
     EngineLoad,
@@ -22,19 +21,20 @@ from autoscaler.domain.observation import (
     Observation,
     ProfileLoad,
 )
-from autoscaler.domain.policy import SchedulerKind, SLOPolicy
+from autoscaler.domain.policy import SchedulerKind
 from autoscaler.domain.pool import Role
 from autoscaler.domain.signal import Gap, GapReason, Missing, Signal, mapped
 from autoscaler.domain.slo import SLO
-from autoscaler.domain.units import Instant, Seconds
+from autoscaler.domain.units import Instant
 from autoscaler.errors import ObservationError
 from autoscaler.performance.buckets import share_within
 from autoscaler.simulate.engine import Engine
 from autoscaler.simulate.environment import LATE, Environment
-from autoscaler.simulate.fleet import SimulatedPod
-from autoscaler.simulate.meters import ITL_BOUNDS, TTFT_BOUNDS, ProfileMeters, ProfileSample
-from autoscaler.simulate.request import Request
-from autoscaler.simulate.trace import Trace
+from autoscaler.simulate.fleet import Fleet
+from autoscaler.simulate.meters import ITL_BOUNDS, TTFT_BOUNDS, ProfileSample
+from autoscaler.simulate.pods import SimulatedPod
+from autoscaler.simulate.settings import Scraping
+from autoscaler.simulate.traffic import Traffic
 
 SERVING = (PodState.READY, PodState.DRAINING, PodState.TERMINATING)
 
@@ -51,16 +51,6 @@ EngineSample: TypeAlias = tuple[Counters, Gauges]
 
 
 @dataclass(frozen=True, slots=True)
-class Scraping:
-    """How the tunnel's monitoring works."""
-
-    interval: Seconds = Seconds(15.0)
-    window: Seconds = Seconds(60.0)  # over which rates are taken; four scrapes, as ``autoscaler run`` chooses it
-    delay: Seconds = Seconds(0.0)  # from a scrape until it can be queried
-    stale_after: Seconds = Seconds(60.0)
-
-
-@dataclass(frozen=True, slots=True)
 class Scrape:
     """All series at one moment."""
 
@@ -69,50 +59,30 @@ class Scrape:
     engines: Mapping[str, EngineSample]
 
 
-class Scraped(Protocol):
-    """The cluster as the monitoring sees it."""
-
-    env: Environment
-    policy: SLOPolicy
-    trace: Trace
-    meters: list[ProfileMeters]
-    pods: dict[str, SimulatedPod]
-
-    def workload(self, variant: str) -> Workload:
-        """Return a variant's scale target."""
-        ...
-
-    def held(self) -> list[Request]:
-        """Return the requests that wait at the picker."""
-        ...
-
-    def membership(self) -> Signal[Membership]:
-        """Return which pods the picker lists."""
-        ...
-
-
 class Scraper:
     """Scrapes a cluster and answers with observations. The switches are for faults."""
 
-    def __init__(self, cluster: Scraped, scraping: Scraping) -> None:
-        """Scrape from now on."""
+    def __init__(self, env: Environment, fleet: Fleet, traffic: Traffic, scraping: Scraping) -> None:
+        """Scrape the engines of a fleet and the picker of its traffic from now on."""
         self.down = False  # nobody answers queries
         self.skipping = False  # no scrape succeeds
         self.frozen = False  # scrapes succeed and repeat the same values
         self.hides: Callable[[SimulatedPod], bool] = lambda _: False  # pods whose series are missing
-        self._cluster = cluster
+        self._env = env
+        self._fleet = fleet
+        self._traffic = traffic
         self._scraping = scraping
         kept = int((scraping.window + scraping.delay + scraping.stale_after) / scraping.interval) + 3
         self._scrapes: deque[Scrape] = deque(maxlen=kept)
-        cluster.env.at(cluster.env.now, self._scrape, None, LATE)
+        env.at(env.now, self._scrape, None, LATE)
 
     def forget(self) -> None:
         """Lose all samples (a Prometheus that restarts without its disk)."""
         self._scrapes.clear()
 
     def _scrape(self, _: None) -> None:
-        cluster, now = self._cluster, self._cluster.env.now
-        cluster.env.at(now + self._scraping.interval, self._scrape, None, LATE)
+        now = self._env.now
+        self._env.at(now + self._scraping.interval, self._scrape, None, LATE)
         if self.skipping:
             return
         if self.frozen and self._scrapes:
@@ -120,11 +90,11 @@ class Scraper:
             self._scrapes.append(Scrape(now, last.profiles, last.engines))
             return
         engines = {}
-        for name, pod in cluster.pods.items():
+        for name, pod in self._fleet.pods.items():
             if pod.state in SERVING and not self.hides(pod):
                 pod.engine.advance(now)
                 engines[name] = sampled(pod.engine)
-        self._scrapes.append(Scrape(now, tuple(meters.snapshot() for meters in cluster.meters), engines))
+        self._scrapes.append(Scrape(now, tuple(meters.snapshot() for meters in self._traffic.meters), engines))
 
     def observation(self, now: Instant) -> Observation:
         """Return what the scrapes tell at ``now``.
@@ -135,20 +105,21 @@ class Scraper:
         if self.down:
             msg = "the simulated Prometheus does not answer; it is switched off by a fault of the scenario"
             raise ObservationError(msg)
-        policy = self._cluster.policy
+        policy = self._fleet.policy
         seen = [scrape for scrape in self._scrapes if scrape.at <= now - self._scraping.delay]
         newest = seen[-1].at if seen else 0.0
         gap = self._gap(seen, now)
         window = [scrape for scrape in seen if scrape.at >= newest - self._scraping.window - 1e-6]
-        loads = Loads(self._cluster, window, gap)
-        fleet = {variant.name: self._cluster.workload(variant.name) for variant in policy.variants}
+        alone = None if len(window) > 1 else Missing(GapReason.ABSENT, Instant(self._env.now), "fewer than two scrapes")
+        loads = Loads(self._fleet, self._traffic, window, gap or alone)
+        fleet = {variant.name: self._fleet.workload(variant.name) for variant in policy.variants}
         model = ModelObservation(
             policy=policy.key,
             loads=MappingProxyType(loads.by_profile()),
             fleet=MappingProxyType(fleet),
             engines=MappingProxyType(loads.by_pod()),
             unmatched_share=gap or 0.0,
-            membership=UNREAD if policy.scheduler.kind is SchedulerKind.NONE else self._cluster.membership(),
+            membership=UNREAD if policy.scheduler.kind is SchedulerKind.NONE else self._traffic.membership(),
         )
         gaps = ((Gap("scrape", "", gap),) if gap else ()) + tuple(loads.partial(newest))
         return Observation(now, MappingProxyType({policy.key: model}), gaps)
@@ -183,24 +154,22 @@ class Series:
 class Loads:
     """Reads a window of scrapes."""
 
-    def __init__(self, cluster: Scraped, window: Sequence[Scrape], gap: Missing | None) -> None:
+    def __init__(self, fleet: Fleet, traffic: Traffic, window: Sequence[Scrape], gap: Missing | None) -> None:
         """Read ``window``; with a ``gap``, everything is missing for that reason."""
-        self._cluster = cluster
+        self._fleet = fleet
+        self._traffic = traffic
         self._window = window
-        alone = (
-            None if len(window) > 1 else Missing(GapReason.ABSENT, Instant(cluster.env.now), "fewer than two scrapes")
-        )
-        self._gap = gap or alone
+        self._gap = gap
         self._series = {} if self._gap else self._by_pod()
 
     def by_profile(self) -> dict[str, ProfileLoad]:
         """Return the load of every profile of the policy."""
-        index = {name: i for i, name in enumerate(self._cluster.trace.profiles)}
+        index = {name: i for i, name in enumerate(self._traffic.trace.profiles)}
         uncached = self._uncached_share()
-        held = [request.profile for request in self._cluster.held()]
+        held = [request.profile for request in self._traffic.held]
         return {
             profile.name: self._profile(profile.name, profile.slo, index.get(profile.name), uncached, held)
-            for profile in self._cluster.policy.profiles
+            for profile in self._fleet.policy.profiles
         }
 
     def _profile(
@@ -251,7 +220,7 @@ class Loads:
             return self._gap
         prompts = computed = 0.0
         for pod, series in self._series.items():
-            if self._cluster.pods[pod].variant.role is not Role.DECODE:
+            if self._fleet.pods[pod].variant.role is not Role.DECODE:
                 prompts += series.risen[PROMPT]
                 computed += series.risen[COMPUTED]
         if prompts <= 0:
@@ -264,7 +233,7 @@ class Loads:
         for scrape in self._window:
             for pod, sample in scrape.engines.items():
                 told.setdefault(pod, []).append((scrape.at, sample))
-        return {pod: _series(samples) for pod, samples in told.items() if pod in self._cluster.pods}
+        return {pod: _series(samples) for pod, samples in told.items() if pod in self._fleet.pods}
 
     def by_pod(self) -> dict[str, EngineLoad]:
         """Return the load of every engine that was scraped in the window."""
@@ -290,7 +259,7 @@ class Loads:
             waiting=max(waiting[recent:]),
             deferred=max(deferred[recent:]),
             kv_use_ratio=sum(kv_use) / count,
-            kv_capacity_tokens=self._cluster.pods[pod].engine.model.limits.kv_capacity_tokens,
+            kv_capacity_tokens=self._fleet.pods[pod].engine.model.limits.kv_capacity_tokens,
             prompt_tokens_per_second=per_second(PROMPT),
             computed_prompt_tokens_per_second=per_second(COMPUTED),
             output_tokens_per_second=per_second(OUTPUT),
@@ -310,7 +279,7 @@ class Loads:
         here = self._window[-1].engines
         silent = [
             name
-            for name, pod in self._cluster.pods.items()
+            for name, pod in self._fleet.pods.items()
             if pod.state in SERVING and name not in here and (pod.ready_since or 0.0) < newest
         ]
         return [Gap("engine", pod, Missing(GapReason.PARTIAL, Instant(newest), "no series")) for pod in silent]

@@ -22,9 +22,9 @@ from autoscaler.domain.pool import Variant
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.errors import InputError
-from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.router import Routing
 from autoscaler.simulate.scenario import build, read_scenario
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.trace_files import read_trace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,7 @@ from autoscaler.performance.profile import load_profile
 from autoscaler.simulate.engine import Engine
 from autoscaler.simulate.environment import Environment
 from autoscaler.simulate.expositions import engine_exposition
-from autoscaler.simulate.fleet import SimulatedPod
+from autoscaler.simulate.pods import SimulatedPod
 from autoscaler.simulate.request import Request
 from tests.emulator.world import Sample
 

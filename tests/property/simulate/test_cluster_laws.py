@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from autoscaler.domain.plan import Action, Readmit, Scale, VariantRef, Withdraw
 from autoscaler.domain.pool import Role
 from autoscaler.domain.units import Seconds
-from autoscaler.simulate.cluster import LEASE_S, ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.load import Lengths, Stream, compose, constant
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.results import Fate
 from autoscaler.simulate.router import Routing
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
+from autoscaler.simulate.traffic import LEASE_S
 from tests.unit.simulate.tunnels import H200, policy
 
 SECONDS = 60.0
@@ -42,12 +44,12 @@ def do(world: SimulatedCluster, deed: str, number: int) -> None:
     """Do something to the cluster, as far as there is anything to do it to."""
     variants = [variant.name for variant in world.policy.variants]
     name = variants[number % len(variants)]
-    ref, pods = VariantRef(world.policy.key, name), world.of(name)
+    ref, pods = VariantRef(world.policy.key, name), world.fleet.of(name)
     actions: list[Action] = []
     if deed == "scale":
-        actions.append(Scale(ref, 1 + number % 4, world.requested[name]))
+        actions.append(Scale(ref, 1 + number % 4, world.fleet.requested[name]))
     elif pods and deed == "kill":
-        world.kill(pods[number % len(pods)])
+        world.fleet.kill(pods[number % len(pods)])
     elif pods:
         actions.append((Withdraw if deed == "withdraw" else Readmit)(ref, pods[number % len(pods)].name))
     world.act(actions)
@@ -79,20 +81,20 @@ def test_requests_and_memory_are_conserved(
         world.env.run(at)
         do(world, deed, number)
     for variant in world.policy.variants:  # nobody stays withdrawn, so that all can end
-        for pod in world.of(variant.name):
+        for pod in world.fleet.of(variant.name):
             world.act([Readmit(VariantRef(world.policy.key, variant.name), pod.name)])
     world.env.run(20_000.0)
-    results = world.results()
-    assert not world.outstanding
-    assert not world.held()
+    results = world.traffic.results()
+    assert not world.traffic.outstanding
+    assert not world.traffic.held
     assert set(results.fate.tolist()) <= {Fate.DONE, Fate.LOST}
-    assert (results.fate == Fate.LOST).sum() == world.lost
+    assert (results.fate == Fate.LOST).sum() == world.traffic.lost
     assert np.isfinite(results.ttft_s[results.done]).all()
     assert (
         results.finish_s[results.done] >= results.trace.arrival_s[results.done] + results.ttft_s[results.done] - 1e-3
     ).all()
     world.env.run(20_000.0 + LEASE_S)
-    for pod in world.pods.values():
+    for pod in world.fleet.pods.values():
         assert not pod.assigned
         assert pod.engine.idle, pod.name
         assert pod.engine.kv_tokens == pod.engine.queued_tokens == pod.engine.transferring == 0

@@ -96,8 +96,8 @@ def test_the_division_is_foretold(tmp_path: Path, rate: int, prefill: int, decod
     fleet = {Role.PREFILL: prefill, Role.DECODE: decode, Role.UNIFIED: unified}
     found = scene(tmp_path, 10, LONG_PROMPTS.replace("RATE", str(rate)), fleet)
     world = found.world(found.startup(60.0), 1, settings=found.settings)
-    counted = Counted(world.router)
-    world.router = counted  # type: ignore[assignment]
+    counted = Counted(world.traffic.router)
+    world.traffic.router = counted  # type: ignore[assignment]
     stay(world)
     demands = {
         "rag": planning.demand("rag", rate, prompt=3000, output=300, spread=0.0),

@@ -22,8 +22,8 @@ from autoscaler.observe.scrape import MemorySource, Target
 from autoscaler.performance.profile import load_profile
 from autoscaler.simulate.cluster import SimulatedCluster
 from autoscaler.simulate.expositions import ExpositionServer
-from autoscaler.simulate.fleet import Supply
 from autoscaler.simulate.load import Lengths, Stream, compose, constant
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.startup import StartUp
 
 SCRAPE_S = 15.0
@@ -39,7 +39,7 @@ class Fleet:
 
     async def fleets(self, now: Instant) -> Mapping[str, FleetView]:  # noqa: ARG002 - the cluster has its own now
         policy = self.cluster.policy
-        return {policy.key: FleetView({v.name: self.cluster.workload(v.name) for v in policy.variants})}
+        return {policy.key: FleetView({v.name: self.cluster.fleet.workload(v.name) for v in policy.variants})}
 
 
 def cluster() -> SimulatedCluster:
@@ -80,7 +80,7 @@ def scraped(server: ExpositionServer) -> tuple[ModelObservation, ModelObservatio
         at += SCRAPE_S
         with server.lock:
             world.env.run(at)
-        for pod in world.pods.values():
+        for pod in world.fleet.pods.values():
             labels = {"namespace": "llm", "pod": pod.name, "llm_d_ai_role": pod.variant.role.value}
             source.add(Instant(at), Target(labels), page(server, f"/pods/{pod.name}/metrics"))
         picker = Target({"namespace": "llm", "pod": "epp-0"})
@@ -141,8 +141,8 @@ def test_both_ways_see_the_same_engines(both: tuple[ModelObservation, ModelObser
 
 
 def test_a_pod_that_boots_answers_503_and_one_that_is_not_there_404(server: ExpositionServer) -> None:
-    server.cluster.set_replicas("decode", 3)
-    (new,) = (pod.name for pod in server.cluster.pods.values() if pod.state == "starting")
+    server.cluster.fleet.set_replicas("decode", 3)
+    (new,) = (pod.name for pod in server.cluster.fleet.pods.values() if pod.state == "starting")
     for path, status in ((f"/pods/{new}/metrics", 503), ("/pods/none/metrics", 404), ("/other", 404)):
         with pytest.raises(urllib.error.HTTPError) as refused:
             page(server, path)

@@ -194,7 +194,7 @@ def test_the_command_tells_people_what_changed() -> None:
 
 def test_a_pod_that_boots_serves_nothing() -> None:
     world = tunnel(evenly(100, 100.0), {Role.PREFILL: 1, Role.DECODE: 1})
-    world.set_replicas("decode", 2)
+    world.fleet.set_replicas("decode", 2)
     world.env.run(59.0)
-    (booting,) = world.of("decode", PodState.STARTING)
+    (booting,) = world.fleet.of("decode", PodState.STARTING)
     assert booting.engine.meters.requests == 0

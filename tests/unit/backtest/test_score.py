@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler.backtest import score as scoring
 from autoscaler.domain.units import Seconds
-from autoscaler.simulate.fleet import Bill, FleetSample
+from autoscaler.simulate.pods import Bill, FleetSample
 from autoscaler.simulate.results import Fate, Results
 from autoscaler.simulate.run import Run
 from autoscaler.simulate.trace import Trace

@@ -13,44 +13,46 @@ from autoscaler.domain.record import Result
 from autoscaler.domain.signal import Missing
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.errors import InputError
-from autoscaler.simulate.cluster import LEASE_S, ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
+from autoscaler.simulate.pods import Supply
 from autoscaler.simulate.results import Fate
 from autoscaler.simulate.run import stay
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
+from autoscaler.simulate.traffic import LEASE_S
 from tests.unit.simulate.tunnels import H200, QUICK, evenly, policy, scale, tunnel
 
 PAIR = {Role.PREFILL: 1, Role.DECODE: 1}
 
 
 def ready(world: SimulatedCluster, name: str) -> list[str]:
-    return [pod.name for pod in world.of(name, PodState.READY)]
+    return [pod.name for pod in world.fleet.of(name, PodState.READY)]
 
 
 def test_a_new_replica_serves_after_its_start_up_time_and_booting_is_paid() -> None:
     world = tunnel(evenly(100, 300.0), PAIR)
     world.env.run(100.0)
     world.act([scale(world, "decode", 3)])
-    assert len(world.of("decode", PodState.STARTING)) == 2
+    assert len(world.fleet.of("decode", PodState.STARTING)) == 2
     world.env.run(159.9)
     assert len(ready(world, "decode")) == 1
     world.env.run(160.1)
     assert len(ready(world, "decode")) == 3
-    world.settle()
-    assert world.bills["decode"].booting_s == pytest.approx(120.0)
-    assert world.bills["decode"].ready_s == pytest.approx(160.1 + 2 * 0.1)
+    world.fleet.settle()
+    assert world.fleet.bills["decode"].booting_s == pytest.approx(120.0)
+    assert world.fleet.bills["decode"].ready_s == pytest.approx(160.1 + 2 * 0.1)
 
 
 def test_without_inventory_replicas_stay_pending_cost_nothing_and_start_when_a_node_is_free() -> None:
     world = tunnel(evenly(100, 300.0), PAIR, inventory=2)
     world.act([scale(world, "prefill", 4)])
-    assert [len(world.of("prefill", state)) for state in (PodState.STARTING, PodState.PENDING)] == [1, 2]
-    assert world.workload("prefill").coming == 3
+    assert [len(world.fleet.of("prefill", state)) for state in (PodState.STARTING, PodState.PENDING)] == [1, 2]
+    assert world.fleet.workload("prefill").coming == 3
     world.env.run(50.0)
-    world.settle()
-    assert world.bills["prefill"].total_s == pytest.approx(100.0)
-    world.kill(world.of("prefill", PodState.STARTING)[0])
-    assert [len(world.of("prefill", state)) for state in (PodState.STARTING, PodState.PENDING)] == [1, 2]
+    world.fleet.settle()
+    assert world.fleet.bills["prefill"].total_s == pytest.approx(100.0)
+    world.fleet.kill(world.fleet.of("prefill", PodState.STARTING)[0])
+    assert [len(world.fleet.of("prefill", state)) for state in (PodState.STARTING, PodState.PENDING)] == [1, 2]
 
 
 def test_a_deleted_replica_that_was_not_drained_loses_what_it_has() -> None:
@@ -58,7 +60,7 @@ def test_a_deleted_replica_that_was_not_drained_loses_what_it_has() -> None:
     world.env.run(10.0)
     world.act([scale(world, "decode", 1)])
     results = stay(world).results
-    assert world.lost == (results.fate == Fate.LOST).sum() > 5
+    assert world.traffic.lost == (results.fate == Fate.LOST).sum() > 5
     assert (results.fate != Fate.UNFINISHED).all()
 
 
@@ -67,16 +69,16 @@ def test_a_withdrawn_replica_empties_and_its_deletion_loses_nothing() -> None:
     world.env.run(10.0)
     victims = [Withdraw(VariantRef(world.policy.key, name), ready(world, name)[0]) for name in ("prefill", "decode")]
     assert all(result.result is Result.DONE for result in world.act(victims).results)
-    before = {victim.pod: len(world.pods[victim.pod].assigned) for victim in victims}
+    before = {victim.pod: len(world.fleet.pods[victim.pod].assigned) for victim in victims}
     world.env.run(15.0)
-    drained = [world.pods[victim.pod] for victim in victims]
+    drained = [world.fleet.pods[victim.pod] for victim in victims]
     assert before[drained[1].name] > 0
     assert all(pod.engine.idle and not pod.assigned and pod.state is PodState.DRAINING for pod in drained)
     world.act([scale(world, "prefill", 1), scale(world, "decode", 1)])
-    assert all(victim.pod not in world.pods for victim in victims)
+    assert all(victim.pod not in world.fleet.pods for victim in victims)
     results = stay(world).results
     assert results.done.all()
-    assert world.lost == 0
+    assert world.traffic.lost == 0
 
 
 def test_a_grace_period_lets_requests_finish() -> None:
@@ -84,9 +86,9 @@ def test_a_grace_period_lets_requests_finish() -> None:
     world = tunnel(evenly(200, 20.0, output=300), {Role.PREFILL: 2, Role.DECODE: 2}, settings=settings)
     world.env.run(10.0)
     world.act([scale(world, "prefill", 1), scale(world, "decode", 1)])
-    assert len(world.of("decode", PodState.TERMINATING)) == 1
+    assert len(world.fleet.of("decode", PodState.TERMINATING)) == 1
     assert stay(world).results.done.all()
-    assert not world.of("decode", PodState.TERMINATING)
+    assert not world.fleet.of("decode", PodState.TERMINATING)
 
 
 def test_a_readmitted_replica_gets_requests_again() -> None:
@@ -95,30 +97,30 @@ def test_a_readmitted_replica_gets_requests_again() -> None:
     ref = VariantRef(world.policy.key, "decode")
     world.act([Withdraw(ref, name)])
     world.env.run(5.0)
-    served = world.pods[name].engine.meters.prompt_tokens
+    served = world.fleet.pods[name].engine.meters.prompt_tokens
     assert served <= 1000
-    assert world.pods[name].seen().drain_deadline is not None
+    assert world.fleet.pods[name].seen().drain_deadline is not None
     world.act([Readmit(ref, name)])
     world.env.run(20.0)
-    assert world.pods[name].engine.meters.prompt_tokens > 10_000
+    assert world.fleet.pods[name].engine.meters.prompt_tokens > 10_000
 
 
 def test_a_replica_withdrawn_while_it_starts_never_enters_the_picker_and_goes_before_those_that_serve() -> None:
     world = tunnel(evenly(200, 100.0), {Role.PREFILL: 1, Role.DECODE: 2})
     world.act([scale(world, "decode", 3)])
-    (starting,) = world.of("decode", PodState.STARTING)
+    (starting,) = world.fleet.of("decode", PodState.STARTING)
     note = Drain(Instant(0.0), Instant(600.0))
     act = Withdraw(VariantRef(world.policy.key, "decode"), starting.name, starting.name, note)
     assert [world.act([act]).results[0].result for _ in range(2)] == [Result.DONE, Result.UNCHANGED]
     assert starting.seen().state is PodState.DRAINING
     world.env.run(70.0)
-    told = world.membership()
+    told = world.traffic.membership()
     assert isinstance(told, Membership)
     assert told.drops(starting.name)
     assert starting.state is PodState.DRAINING
     assert starting.engine.meters.requests == 0
     world.act([scale(world, "decode", 2)])
-    assert starting.name not in world.pods
+    assert starting.name not in world.fleet.pods
 
 
 def test_of_withdrawn_replicas_the_one_noted_empty_is_deleted() -> None:
@@ -128,19 +130,19 @@ def test_of_withdrawn_replicas_the_one_noted_empty_is_deleted() -> None:
     world.act([Withdraw(ref, third, third, begun), Withdraw(ref, first, first, begun)])
     world.act([Withdraw(ref, first, first, Drain(Instant(0.0), Instant(600.0), Instant(5.0), Instant(9.0)))])
     world.act([scale(world, "decode", 2)])
-    assert sorted(pod.name for pod in world.of("decode")) == [second, third]
+    assert sorted(pod.name for pod in world.fleet.of("decode")) == [second, third]
 
 
 def test_the_picker_lists_who_serves_and_nothing_while_it_is_down() -> None:
     world = tunnel(evenly(10, 20.0), {Role.PREFILL: 1, Role.DECODE: 2})
     listed, withdrawn = ready(world, "decode")
     world.act([Withdraw(VariantRef(world.policy.key, "decode"), withdrawn)])
-    told = world.membership()
+    told = world.traffic.membership()
     assert isinstance(told, Membership)
     assert told.lists(listed)
     assert told.drops(withdrawn)
-    world.stop_picker()
-    assert isinstance(world.membership(), Missing)
+    world.traffic.stop_picker()
+    assert isinstance(world.traffic.membership(), Missing)
 
 
 @pytest.mark.parametrize("name", ["nobody", "decode-1"])
@@ -163,14 +165,14 @@ def test_pods_that_do_not_serve_are_deleted_before_those_that_do() -> None:
     world.act([scale(world, "decode", 3)])
     world.act([scale(world, "decode", 2)])
     assert ready(world, "decode") == serving
-    assert len(world.of("decode")) == 2
+    assert len(world.fleet.of("decode")) == 2
 
 
 def test_a_start_that_fails_is_tried_again() -> None:
     world = tunnel(evenly(10, 2000.0), PAIR, startup=StartUp(Seconds(60.0), failing_share=0.6), seed=3)
     world.act([scale(world, "decode", 6)])
     world.env.run(1500.0)
-    pods = world.of("decode", PodState.READY)
+    pods = world.fleet.of("decode", PodState.READY)
     assert len(pods) == 6
     assert sum(pod.restarts for pod in pods) > 0
 
@@ -178,7 +180,7 @@ def test_a_start_that_fails_is_tried_again() -> None:
 def test_requests_wait_at_the_picker_until_a_decode_replica_is_there() -> None:
     world = tunnel(evenly(20, 10.0), {Role.PREFILL: 1, Role.DECODE: 0})
     world.env.run(10.0)
-    assert len(world.held()) == 20
+    assert len(world.traffic.held) == 20
     world.act([scale(world, "decode", 1)])
     results = stay(world).results
     assert results.done.all()
@@ -189,18 +191,18 @@ def test_without_prefill_replicas_the_decode_replica_computes_prompts() -> None:
     world = tunnel(evenly(20, 10.0), {Role.PREFILL: 0, Role.DECODE: 1})
     results = stay(world).results
     assert results.done.all()
-    (pod,) = world.of("decode")
+    (pod,) = world.fleet.of("decode")
     assert pod.engine.meters.computed_tokens == 20 * 1000
 
 
 def test_a_lost_node_is_replaced_and_its_requests_are_counted() -> None:
     world = tunnel(evenly(300, 30.0, output=300), {Role.PREFILL: 1, Role.DECODE: 2})
     world.env.run(10.0)
-    (victim, _) = world.of("decode", PodState.READY)
+    (victim, _) = world.fleet.of("decode", PodState.READY)
     had = len(victim.assigned)
-    world.kill(victim)
-    assert world.lost == had > 0
-    assert len(world.of("decode", PodState.STARTING)) == 1
+    world.fleet.kill(victim)
+    assert world.traffic.lost == had > 0
+    assert len(world.fleet.of("decode", PodState.STARTING)) == 1
 
 
 def test_kv_that_nobody_pulls_is_freed_when_its_lease_ends() -> None:
@@ -209,9 +211,9 @@ def test_kv_that_nobody_pulls_is_freed_when_its_lease_ends() -> None:
     supplies = {"prefill": Supply(H200, QUICK, 1), "decode": Supply(small, QUICK, 1)}
     world = SimulatedCluster(policy(Role.PREFILL, Role.DECODE), trace, supplies)
     world.env.run(1.0)
-    prefill = world.of("prefill")[0].engine
+    prefill = world.fleet.of("prefill")[0].engine
     assert prefill.kv_tokens == 2000  # the decode replica has memory for one prompt only: two are pinned
-    world.kill(world.of("decode")[0])
+    world.fleet.kill(world.fleet.of("decode")[0])
     world.env.run(1.0 + LEASE_S - 0.1)
     assert prefill.kv_tokens == 2000
     world.env.run(1.0 + LEASE_S + 0.1)
@@ -254,18 +256,18 @@ def test_a_request_that_waits_at_the_picker_for_too_long_is_rejected() -> None:
     settings = ClusterSettings(hold_limit=Seconds(20.0))
     world = tunnel(evenly(20, 10.0), {Role.PREFILL: 1, Role.DECODE: 0}, settings=settings)
     world.env.run(1.0)
-    assert len(world.held()) == 3
+    assert len(world.traffic.held) == 3
     world.env.run(100.0)
-    assert (world.results().fate == Fate.REJECTED).all()
-    assert not world.held()
-    assert not world.outstanding
+    assert (world.traffic.results().fate == Fate.REJECTED).all()
+    assert not world.traffic.held
+    assert not world.traffic.outstanding
 
 
 def test_a_replica_whose_start_failed_is_paid_while_it_waits_for_the_next() -> None:
     world = tunnel(evenly(10, 500.0), PAIR, startup=StartUp(Seconds(60.0), failing_share=0.6), seed=3)
     world.act([scale(world, "decode", 2)])
     world.env.run(400.0)
-    (pod,) = (pod for pod in world.of("decode") if pod.created == 0.0 and pod.scheduled == 0.0 and pod.restarts)
-    world.settle()
+    (pod,) = (pod for pod in world.fleet.of("decode") if pod.created == 0.0 and pod.scheduled == 0.0 and pod.restarts)
+    world.fleet.settle()
     assert pod.restarts > 0
-    assert world.bills["decode"].total_s == pytest.approx(800.0)
+    assert world.fleet.bills["decode"].total_s == pytest.approx(800.0)

@@ -100,9 +100,9 @@ def test_starts_take_three_times_as_long() -> None:
     cluster.env.run(310.0)
     cluster.act([scale(cluster, "decode", 3)])
     cluster.env.run(489.0)
-    assert len(cluster.of("decode", PodState.STARTING)) == 1
+    assert len(cluster.fleet.of("decode", PodState.STARTING)) == 1
     cluster.env.run(491.0)
-    assert len(cluster.of("decode", PodState.READY)) == 3
+    assert len(cluster.fleet.of("decode", PodState.READY)) == 3
 
 
 def test_starts_that_hang_never_end() -> None:
@@ -110,7 +110,7 @@ def test_starts_that_hang_never_end() -> None:
     cluster.env.run(310.0)
     cluster.act([scale(cluster, "decode", 3)])
     cluster.env.run(5000.0)
-    assert len(cluster.of("decode", PodState.STARTING)) == 1
+    assert len(cluster.fleet.of("decode", PodState.STARTING)) == 1
 
 
 def test_a_slow_replica_takes_twice_as_long_for_a_token_until_it_recovers() -> None:
@@ -125,10 +125,10 @@ def test_a_slow_replica_takes_twice_as_long_for_a_token_until_it_recovers() -> N
 def test_a_picker_restart_holds_requests_loses_none_and_resets_counters_without_a_spike() -> None:
     cluster = world(fault(FaultKind.PICKER_RESTART, hold=5.0))
     cluster.env.run(304.0)
-    assert len(cluster.held()) > 5
+    assert len(cluster.traffic.held) > 5
     observation = seen(cluster, 330.0)
-    assert not cluster.held()
-    assert cluster.lost == 0
+    assert not cluster.traffic.held
+    assert cluster.traffic.lost == 0
     rate = model(observation).loads["chat"].requests_per_second
     assert not isinstance(rate, Missing)
     assert 0 < rate < 2.0
@@ -137,21 +137,21 @@ def test_a_picker_restart_holds_requests_loses_none_and_resets_counters_without_
 def test_another_writer_sets_replicas_again_and_again() -> None:
     cluster = world(fault(FaultKind.CONFLICTING_WRITER, variant="decode", replicas=1))
     cluster.env.run(301.0)
-    assert cluster.requested == {"prefill": 2, "decode": 1}
+    assert cluster.fleet.requested == {"prefill": 2, "decode": 1}
     cluster.act([scale(cluster, "decode", 4)])
     cluster.env.run(331.0)
-    assert cluster.requested["decode"] == 1
+    assert cluster.fleet.requested["decode"] == 1
     cluster.env.run(430.0)
     cluster.act([scale(cluster, "decode", 4)])
     cluster.env.run(600.0)
-    assert cluster.requested["decode"] == 4
+    assert cluster.fleet.requested["decode"] == 4
 
 
 def test_a_lost_node_takes_its_replicas_with_it() -> None:
     cluster = world(fault(FaultKind.NODE_LOSS, variant="decode", share=0.5, hold=0.0), replicas=4)
     cluster.env.run(301.0)
-    assert len(cluster.of("decode", PodState.READY)) == 2
-    assert len(cluster.of("decode", PodState.STARTING)) == 2
+    assert len(cluster.fleet.of("decode", PodState.READY)) == 2
+    assert len(cluster.fleet.of("decode", PodState.STARTING)) == 2
 
 
 def test_a_fault_of_an_unknown_variant_is_refused() -> None:
@@ -163,4 +163,4 @@ def test_a_fault_of_an_unknown_variant_is_refused() -> None:
 def test_after_any_fault_every_request_has_ended(kind: FaultKind) -> None:
     cluster = world(fault(kind, factor=0.5, share=0.5, replicas=2))
     cluster.env.run(2000.0)
-    assert cluster.finished_requests == 1200
+    assert cluster.traffic.ended == 1200

@@ -3,10 +3,10 @@
 import pytest
 
 from autoscaler.domain.pool import Role
-from autoscaler.simulate.cluster import ClusterSettings
 from autoscaler.simulate.load import Lengths, Stream, compose, constant
 from autoscaler.simulate.prefix import PrefixCache
 from autoscaler.simulate.run import stay
+from autoscaler.simulate.settings import ClusterSettings
 from tests.unit.simulate.tunnels import tunnel
 
 
@@ -43,7 +43,7 @@ def test_what_is_cached_is_not_computed(caching: bool) -> None:  # noqa: FBT001 
     settings = ClusterSettings(prefix_caching=caching)
     world = tunnel(compose([stream], 1), {Role.PREFILL: 1, Role.DECODE: 1}, settings=settings)
     assert stay(world).results.done.all()
-    meters = world.of("prefill")[0].engine.meters
+    meters = world.fleet.of("prefill")[0].engine.meters
     saved = 1.0 - meters.computed_tokens / meters.prompt_tokens
     assert saved == pytest.approx(2048 / 2548 if caching else 0.0, abs=0.02)
-    assert world.of("prefill")[0].engine.idle
+    assert world.fleet.of("prefill")[0].engine.idle

@@ -64,7 +64,7 @@ def test_the_replica_with_least_to_do_is_picked(routing: Routing) -> None:
         router.add(Role.PREFILL, prefill)
         router.add(Role.DECODE, decode)
     for i in (0, 2):
-        prefills[i].engine.queued_tokens = 5000
+        prefills[i].engine.prompts.queued_tokens = 5000
         decodes[i].assigned.add(request())
     picked = request()
     assert router.route(picked)

@@ -12,8 +12,9 @@ from autoscaler.domain.profile import RequestProfile
 from autoscaler.domain.slo import SLO
 from autoscaler.domain.units import Seconds
 from autoscaler.performance.profile import load_profile
-from autoscaler.simulate.cluster import ClusterSettings, SimulatedCluster
-from autoscaler.simulate.fleet import Supply
+from autoscaler.simulate.cluster import SimulatedCluster
+from autoscaler.simulate.pods import Supply
+from autoscaler.simulate.settings import ClusterSettings
 from autoscaler.simulate.startup import StartUp
 from autoscaler.simulate.trace import Trace
 
@@ -58,7 +59,7 @@ def tunnel(
 
 
 def scale(world: SimulatedCluster, name: str, replicas: int) -> Scale:
-    return Scale(VariantRef(world.policy.key, name), replicas, world.requested[name])
+    return Scale(VariantRef(world.policy.key, name), replicas, world.fleet.requested[name])
 
 
 def with_memory(tokens: float) -> Supply:
