@@ -80,7 +80,8 @@ class DecisionLog:
 
     def _write(self, entry: Mapping[str, Json]) -> None:
         line, link = chain.sealed(entry, self._last)
-        self._file.write(line + "\n")
+        self._file.write(line)
+        self._file.write("\n")
         self._file.flush()
         self._last = link
         if link.sequence % NOTED_EVERY == 0:
