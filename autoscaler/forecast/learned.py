@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoscaler.forecast import features
 from autoscaler.forecast.memory import NODES, TRAINED, Memory
-from autoscaler.forecast.minutes import MINUTES_PER_DAY, IntArray, ShortFloatArray
+from autoscaler.forecast.minutes import MINUTES_PER_DAY, ShortFloatArray
 from autoscaler.performance.step import FloatArray
 
 if TYPE_CHECKING:
@@ -62,12 +62,15 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """Regression trees of all horizons side by side, padded to equal size, walked together."""
+    """Regression trees of all horizons side by side, padded to equal size, walked together.
 
-    horizon: IntArray  # (trees,): which horizon a tree belongs to
+    A node's left child follows right behind it. A leaf asks for a feature behind the last, which is unknown, so it goes
+    to its right child: itself.
+    """
+
+    horizon: ByteArray  # (trees,): which horizon a tree belongs to
     feature: ByteArray  # (trees, nodes)
-    left: ByteArray  # (trees, nodes); a leaf points at itself
-    right: ByteArray
+    right: ByteArray  # (trees, nodes): the right child
     split: ShortFloatArray  # (trees, nodes): the threshold up to which it goes left; what a leaf is worth
     baseline: FloatArray  # (horizons,)
     depth: int
@@ -75,10 +78,11 @@ class Trees:
     def __call__(self, rows: FloatArray) -> FloatArray:
         """Return log-ratios for one row of features per horizon, shape (horizons,)."""
         trees = np.arange(len(self.horizon))
+        rows = np.concatenate([rows, np.full((len(rows), 1), np.nan)], axis=1)
         at = np.zeros(len(trees), dtype=np.uint8)
         for _ in range(self.depth):
             goes_left = rows[self.horizon, self.feature[trees, at]] <= self.split[trees, at]
-            at = np.where(goes_left, self.left[trees, at], self.right[trees, at])
+            at = np.where(goes_left, at + np.uint8(1), self.right[trees, at])
         sums = np.bincount(self.horizon, weights=self.split[trees, at], minlength=len(self.baseline))
         return np.asarray(self.baseline + sums)
 
@@ -168,21 +172,27 @@ def _boosted(tables: list[tuple[FloatArray, FloatArray]], kind: Kind) -> Trees:
 
 
 def flattened(fitted: "list[HistGradientBoostingRegressor]") -> Trees:
-    """Return scikit-learn's trees as arrays (reads its private attributes; a test holds both to the same answers)."""
+    """Return scikit-learn's trees as arrays (reads its private attributes; a test holds both to the same answers).
+
+    Raises:
+        ValueError: their nodes do not stand in the order in which they are walked.
+    """
     trees = [(h, stage[0].nodes) for h, model in enumerate(fitted) for stage in model._predictors]  # noqa: SLF001
     shape = (len(trees), max(len(nodes) for _, nodes in trees))
-    own = np.broadcast_to(np.arange(shape[1]), shape)
-    feature, left, right = np.zeros(shape, np.uint8), own.astype(np.uint8), own.astype(np.uint8)
+    own = np.arange(shape[1], dtype=np.uint8)
+    feature, right = np.full(shape, fitted[0].n_features_in_, np.uint8), np.tile(own, (shape[0], 1))
     split = np.zeros(shape, np.float32)
     for row, (_, nodes) in enumerate(trees):
         inner, size = nodes["is_leaf"] == 0, len(nodes)
-        feature[row, :size] = np.where(inner, nodes["feature_idx"], 0)
+        feature[row, :size] = np.where(inner, nodes["feature_idx"], fitted[0].n_features_in_)
         split[row, :size] = np.where(inner, _rounded_up(nodes["num_threshold"]), nodes["value"])
-        left[row, :size] = np.where(inner, nodes["left"], own[row, :size])
-        right[row, :size] = np.where(inner, nodes["right"], own[row, :size])
+        right[row, :size] = np.where(inner, nodes["right"], own[:size])
+        if (nodes["left"][inner] != np.flatnonzero(inner) + 1).any():
+            msg = "this version of scikit-learn puts left children elsewhere than behind their parents; use 1.9"
+            raise ValueError(msg)
     baseline = np.array([float(np.ravel(model._baseline_prediction)[0]) for model in fitted])  # noqa: SLF001
     depth = max(int(nodes["depth"].max()) for _, nodes in trees)
-    return Trees(np.array([h for h, _ in trees]), feature, left, right, split, baseline, depth)
+    return Trees(np.array([h for h, _ in trees], np.uint8), feature, right, split, baseline, depth)
 
 
 def _rounded_up(thresholds: FloatArray) -> ShortFloatArray:

@@ -94,6 +94,15 @@ def test_flattened_trees_answer_as_scikit_learn_does() -> None:
         assert trees(np.tile(row, (3, 1))) == pytest.approx(want)
 
 
+def test_trees_whose_nodes_stand_in_another_order_are_refused() -> None:
+    table = np.random.default_rng(0).normal(size=(400, 6))
+    model = HistGradientBoostingRegressor(max_iter=2, max_leaf_nodes=9, random_state=0).fit(table, table.sum(axis=1))
+    nodes = model._predictors[1][0].nodes  # noqa: SLF001 - as another version might write them
+    nodes["left"], nodes["right"] = nodes["right"].copy(), nodes["left"].copy()
+    with pytest.raises(ValueError, match="scikit-learn puts left children elsewhere"):
+        learned.flattened([model])
+
+
 def test_the_row_in_the_loop_is_the_row_of_the_training() -> None:
     values = daily(9.0)
     newest = features.newest(values, 77, np.array(TRAINED), 0.5)
