@@ -66,7 +66,7 @@ def saving(board: Board, startup_s: float) -> Saving:
     found = board.comparison
     per_week = WEEK_H * 3600.0 / found.scene.horizon
     known = found.bounds.get(startup_s)
-    ours = found.cheapest()[OURS, startup_s]  # flown as shipped only
+    ours = found.cheapest[OURS, startup_s]  # flown as shipped only
     return Saving(
         board,
         startup_s,
@@ -79,7 +79,7 @@ def saving(board: Board, startup_s: float) -> Saving:
 
 
 def _cheapest(board: Board, policies: Sequence[str], startup_s: float, per_week: float) -> Week | None:
-    best = board.comparison.cheapest()
+    best = board.comparison.cheapest
     reaching = [setting for name in policies if (setting := best[name, startup_s]).reaches]
     return _week(board, min(reaching, key=lambda s: s.cost.mean), per_week) if reaching else None
 

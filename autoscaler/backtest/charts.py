@@ -149,7 +149,7 @@ def pareto(found: Comparison, startup_s: float) -> Figure:
     """Draw attainment of the worst profile against cost: every setting a point, every policy a line."""
     with styled(10.5, 5.2) as figure:
         axes = figure.subplots()
-        settings = [s for s in found.settings() if s.startup_s == startup_s]
+        settings = [s for s in found.settings if s.startup_s == startup_s]
         labels: list[tuple[float, float, str, str]] = []
         for colour, name in _coloured(found.sweep.policies):
             points = sorted((s for s in settings if s.policy == name), key=lambda s: s.knob)
@@ -157,7 +157,7 @@ def pareto(found: Comparison, startup_s: float) -> Figure:
             axes.plot(costs, shares, color=colour, linewidth=1.2, alpha=0.55)
             strong = name == OURS
             axes.plot(costs, shares, linestyle="none", marker="o", color=colour, markersize=8 if strong else 5.5)
-            best = found.cheapest()[name, startup_s]
+            best = found.cheapest[name, startup_s]
             labels.append((best.cost.mean, nines(_worst(best)), name, colour))
         _goal_and_bound(axes, found, startup_s, labels)
         _labelled(axes, labels)
@@ -178,14 +178,14 @@ def _goal_and_bound(
         share = nines(min(known.attainment_by_profile.values()))
         axes.plot([known.cost], [share], marker="*", markersize=14, color=INK, linestyle="none")
         labels.append((known.cost, share, "clairvoyant", INK))
-    drawn = [nines(_worst(s)) for s in found.settings() if s.startup_s == startup_s]
+    drawn = [nines(_worst(s)) for s in found.settings if s.startup_s == startup_s]
     low = min([nines(goal), *(max(nines(0.5), y) for y in drawn), *(y for _, y, _, _ in labels)])
     shown = [share for share in (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999) if nines(share) >= low - 0.05]
     axes.yaxis.set_major_locator(FixedLocator([nines(share) for share in shown]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - 10**-value:.2%}".replace(".00%", "%")))
     axes.set_ylim(low - 0.1, max([nines(0.999), *drawn, *(y for _, y, _, _ in labels)]) + 0.15)
     left = min([x for x, _, _, _ in labels] + ([known.certified_lower] if known else []))
-    right = max([x for x, _, _, _ in labels] + [s.cost.mean for s in found.settings() if s.startup_s == startup_s])
+    right = max([x for x, _, _, _ in labels] + [s.cost.mean for s in found.settings if s.startup_s == startup_s])
     axes.set_xlim(left - 0.05 * (right - left) - 0.1, right + 0.16 * (right - left) + 0.3)
 
 
@@ -218,7 +218,7 @@ def nines(share: float) -> float:
 
 def cost_bars(found: Comparison, startup_s: float) -> Figure:
     """Draw each policy's cost by state of the replicas, beside what the promise costs at least."""
-    names = sorted(found.sweep.policies, key=lambda name: found.cheapest()[name, startup_s].cost.mean)
+    names = sorted(found.sweep.policies, key=lambda name: found.cheapest[name, startup_s].cost.mean)
     with styled(10.5, 1.4 + 0.38 * len(names)) as figure:
         axes = figure.subplots()
         for row, name in enumerate(names):
@@ -239,7 +239,7 @@ def cost_bars(found: Comparison, startup_s: float) -> Figure:
 
 
 def _bar(axes: Axes, found: Comparison, row: int, name: str, startup_s: float) -> None:
-    setting, flight = found.cheapest()[name, startup_s], found.example(name, startup_s)
+    setting, flight = found.cheapest[name, startup_s], found.example(name, startup_s)
     hours: dict[str, float] = dict.fromkeys(STATES, 0.0)
     for variant, states in flight.score.replica_hours.items():
         for state, value in states.items():

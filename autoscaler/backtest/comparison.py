@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 from autoscaler.backtest.bound import Bound, bound
@@ -25,7 +26,7 @@ class Setting:
     reaches: bool  # every profile gets what it was promised, on average over seeds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is drawn and told many times is computed once
 class Comparison:
     """What a sweep found."""
 
@@ -39,7 +40,8 @@ class Comparison:
         found = self.bounds.get(flight.flight.startup_s)
         return flight.score.cost / found.cost if found else None
 
-    def settings(self) -> list[Setting]:
+    @cached_property
+    def settings(self) -> Sequence[Setting]:
         """Return every setting that was flown, over its seeds."""
 
         def cell(each: Flown) -> tuple[str, float, float]:
@@ -62,13 +64,14 @@ class Comparison:
             all(share >= goals.profile(name).slo.attainment for name, share in by_profile.items()),
         )
 
-    def cheapest(self) -> dict[tuple[str, float], Setting]:
+    @cached_property
+    def cheapest(self) -> Mapping[tuple[str, float], Setting]:
         """Return each policy's cheapest setting that keeps every promise, else the one that comes nearest.
 
         With a sweep this compares cost at equal attainment; the setting is chosen on the trace it is scored on.
         """
         best: dict[tuple[str, float], Setting] = {}
-        for setting in self.settings():
+        for setting in self.settings:
             key = setting.policy, setting.startup_s
             if key not in best or _rank(setting) < _rank(best[key]):
                 best[key] = setting
@@ -76,7 +79,7 @@ class Comparison:
 
     def example(self, policy: str, startup_s: float) -> Flown:
         """Return the flight of seed 0 at the policy's cheapest setting: the one that a report draws."""
-        knob = self.cheapest()[policy, startup_s].knob
+        knob = self.cheapest[policy, startup_s].knob
         wanted = Flight(policy, startup_s, 0, knob)
         return next(each for each in self.flights if each.flight == wanted)
 

@@ -166,12 +166,12 @@ def _table(found: Comparison, startup_s: float) -> str:
 
 
 def _order(found: Comparison, name: str, startup_s: float) -> tuple[bool, float]:
-    setting = found.cheapest()[name, startup_s]
+    setting = found.cheapest[name, startup_s]
     return not setting.reaches, setting.cost.mean
 
 
 def _row(found: Comparison, name: str, startup_s: float) -> str:
-    setting, flight = found.cheapest()[name, startup_s], found.example(name, startup_s)
+    setting, flight = found.cheapest[name, startup_s], found.example(name, startup_s)
     scored, known = flight.score, found.bounds.get(startup_s)
     share = min(setting.attainment_by_profile.values())
     cells = (

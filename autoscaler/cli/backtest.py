@@ -206,7 +206,7 @@ def data(found: Comparison) -> dict[str, Jsonable]:
                 "attainment": s.attainment.mean,
                 "attainment_interval": [s.attainment.low, s.attainment.high],
             }
-            for s in found.settings()
+            for s in found.settings
         ],
         "bound": bounds[0] if bounds else None,
         "bounds": [*bounds],
@@ -270,7 +270,7 @@ def _headline(scene: Scene, sweep: Sweep) -> str:
 
 
 def _line(found: Comparison, policy: str, startup_s: float) -> tuple[str, ...]:
-    setting = found.cheapest()[policy, startup_s]
+    setting = found.cheapest[policy, startup_s]
     flights = [
         each.score
         for each in found.flights

@@ -1,7 +1,8 @@
 """What the cells of a track say together: costs over the clairvoyant bound, and at equal attainment."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean, geometric_mean
 from typing import Any
 
@@ -22,21 +23,24 @@ class Board:
     comparison: Comparison
     errors: Mapping[Cell, str]
 
-    @property
-    def pairs(self) -> Iterator[tuple[str, float]]:
-        """Yield policy and start-up time of everyone who was flown as shipped."""
+    @cached_property
+    def pairs(self) -> Sequence[tuple[str, float]]:
+        """Return policy and start-up time of everyone who was flown as shipped."""
         sweep = self.comparison.sweep
-        yield from ((name, s) for s in sweep.startups_s for name in sweep.policies if self.shipped(name, s))
+        return [(name, s) for s in sweep.startups_s for name in sweep.policies if self.shipped(name, s)]
 
-    def shipped(self, policy: str, startup_s: float) -> list[Flown]:
+    def shipped(self, policy: str, startup_s: float) -> Sequence[Flown]:
         """Return the flights of a policy as shipped, a seed each."""
-        knob = contender(policy).knob.default
-        wanted = (policy, startup_s)
-        return [
-            each
-            for each in self.comparison.flights
-            if (each.flight.policy, each.flight.startup_s) == wanted and same(each.flight.knob, knob)
-        ]
+        return self._shipped.get((policy, startup_s), ())
+
+    @cached_property
+    def _shipped(self) -> Mapping[tuple[str, float], Sequence[Flown]]:
+        found: dict[tuple[str, float], list[Flown]] = {}
+        for each in self.comparison.flights:
+            flight = each.flight
+            if same(flight.knob, contender(flight.policy).knob.default):
+                found.setdefault((flight.policy, flight.startup_s), []).append(each)
+        return found
 
     def attained(self, policy: str, startup_s: float) -> Mapping[str, float]:
         """Return what each profile got from a policy as shipped, mean over seeds."""
@@ -69,13 +73,13 @@ class Board:
 
         On seed 0, where knobs are swept: chosen in hindsight on the load that it is scored on.
         """
-        here = replace(self.comparison, flights=tuple(f for f in self.comparison.flights if f.flight.seed == 0))
-        settings = [setting for setting in here.settings() if setting.startup_s == startup_s]
+        settings = [setting for setting in self._swept.settings if setting.startup_s == startup_s]
         mine = next((s for s in settings if s.policy == OURS and same(s.knob, contender(OURS).knob.default)), None)
         if mine is None:
             return None
+        promised = self.comparison.scene.policy
         goals = {
-            name: min(share, here.scene.policy.profile(name).slo.attainment)
+            name: min(share, promised.profile(name).slo.attainment)
             for name, share in mine.attainment_by_profile.items()
         }
         good = [
@@ -84,6 +88,11 @@ class Board:
             if setting.policy == peer and all(setting.attainment_by_profile[n] >= goal for n, goal in goals.items())
         ]
         return min(good, key=lambda setting: setting.cost.mean, default=None)
+
+    @cached_property
+    def _swept(self) -> Comparison:
+        """Return the flights on seed 0, on which knobs are swept."""
+        return replace(self.comparison, flights=tuple(f for f in self.comparison.flights if f.flight.seed == 0))
 
     def over_rival(self, peer: str, startup_s: float) -> float | None:
         """Return our cost over that of the peer's cheapest equal setting, on seed 0."""

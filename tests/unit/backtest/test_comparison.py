@@ -46,9 +46,9 @@ def small() -> Comparison:
 
 def test_settings_pool_their_seeds_and_the_cheapest_that_keeps_the_promise_is_named(small: Comparison) -> None:
     assert len(small.flights) == 3 * 2 * 2
-    assert len(small.settings()) == 3 * 2
-    for (policy, startup_s), best in small.cheapest().items():
-        rivals = [s for s in small.settings() if s.policy == policy and s.startup_s == startup_s and s.reaches]
+    assert len(small.settings) == 3 * 2
+    for (policy, startup_s), best in small.cheapest.items():
+        rivals = [s for s in small.settings if s.policy == policy and s.startup_s == startup_s and s.reaches]
         assert best.reaches == bool(rivals)
         assert all(best.cost.mean <= rival.cost.mean for rival in rivals)
 

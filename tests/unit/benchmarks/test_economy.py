@@ -32,7 +32,7 @@ def test_a_week_is_the_load_over_and_over(saving: Saving) -> None:
 
 
 def test_rivals_are_the_cheapest_that_keep_the_promise(saving: Saving) -> None:
-    settings = [s for s in saving.board.comparison.settings() if s.policy == "static" and s.reaches]
+    settings = [s for s in saving.board.comparison.settings if s.policy == "static" and s.reaches]
     weeks = economy.WEEK_H * 3600.0 / saving.board.comparison.scene.horizon
     assert saving.peak is not None
     assert saving.peak.money == pytest.approx(min(s.cost.mean for s in settings) * weeks)
