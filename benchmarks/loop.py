@@ -47,6 +47,7 @@ class Tick:
     seconds: dict[str, float]
     resident_mb: float
     highest_mb: float  # at any moment so far, between ticks or in one
+    lessons_mb: float  # of the process in which forecasters learn, if there is one just then
     processor_s: float = 0.0  # of the whole process so far
 
 
@@ -114,12 +115,12 @@ def _ticks(controller: subprocess.Popen[str], wanted: int, speed: float) -> Iter
                 print(f"  {str(event)[:300]}", file=sys.stderr)
             told.add(event["event"])
             continue
-        seconds = {step: told / speed for step, told in event["seconds"].items()}
         yield Tick(
-            seconds,
-            _memory_mb(controller.pid, "VmRSS"),
-            _memory_mb(controller.pid, "VmHWM"),
-            _processor_s(controller.pid),
+            {step: told / speed for step, told in event["seconds"].items()},
+            resident_mb=_memory_mb(controller.pid, "VmRSS"),
+            highest_mb=_memory_mb(controller.pid, "VmHWM"),
+            lessons_mb=sum(_memory_mb(pid, "VmRSS") for pid in _children(controller.pid)),
+            processor_s=_processor_s(controller.pid),
         )
         seen += 1
         if seen == wanted:
@@ -138,8 +139,17 @@ def _event(line: str) -> dict[str, Any]:
 
 
 def _memory_mb(pid: int, kind: str) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.findall(rf"{kind}:\s+(\d+)", status)[0]) / 1024
+    """Return what the kernel says of a process; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return int((re.findall(rf"{kind}:\s+(\d+)", status) or ["0"])[0]) / 1024
+
+
+def _children(pid: int) -> list[int]:
+    told = (task.read_text(encoding="ascii") for task in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for children in told for child in children.split()]
 
 
 def _processor_s(pid: int) -> float:
@@ -176,6 +186,7 @@ def rows(estate: Estate, ticks: Sequence[Tick]) -> list[Row]:
         *(Row(f"memory-{part}", ticks[len(ticks) * n // 4].resident_mb, "MB") for n, part in enumerate(PARTS, 1)),
         Row("memory-last", ticks[-1].resident_mb, "MB"),
         Row("memory-slope", slope, "MB/tick"),
+        Row("memory-of-lessons-highest", max(tick.lessons_mb for tick in ticks), "MB"),
         Row(f"memory-after-{TARGET_TICKS}-ticks-at-that-slope", highest + max(0.0, slope) * TARGET_TICKS, "MB"),
     ]
 
