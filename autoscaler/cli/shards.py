@@ -66,9 +66,6 @@ class Shard:
         return namespace, f"{name}-{self.number}-of-{self.of}"
 
 
-WHOLE = Shard()
-
-
 def parsed(text: str) -> Shard:
     """Return the shard that ``--shard I/N`` names.
 

@@ -30,8 +30,6 @@ def _any_of(*values: str) -> Test:
     return lambda value: value in values
 
 
-_LEAVE_OUT = "leave it out"
-
 UNSUPPORTED = (
     Unsupported(
         ("spec", "metrics", "source"), _any_of("sglang", "dynamo"), "write auto, epp+vllm or vllm", "sglang, dynamo"

@@ -13,7 +13,6 @@ from autoscaler.domain.policy import Behavior, ScalingRules, StepKind, StepLimit
 from autoscaler.domain.units import Instant, Seconds
 from autoscaler.plan import behavior as damping
 
-SYNC = Seconds(15.0)
 TOLERANCE = 0.1
 
 DEFAULT_BEHAVIOR = Behavior(

@@ -12,7 +12,6 @@ class Settings:
 
     target_requests: float = 100.0
     interval: Seconds = Seconds(10.0)
-    window_samples: int = 60
     scale_down_delay: Seconds = Seconds(30.0)
 
 

@@ -202,7 +202,7 @@ class RayPlayer(OngoingPlayer):
 class KubeaiPlayer(OngoingPlayer):
     """KubeAI by the moving average of active requests."""
 
-    WINDOW = Seconds(600.0)
+    WINDOW = Seconds(600.0)  # 60 samples, 10 s apart
 
     def __init__(self, policy: SLOPolicy, targets: Targets) -> None:
         """Aim at the given active requests per replica."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.cli import shards
-from autoscaler.cli.shards import WHOLE, Shard
+from autoscaler.cli.shards import Shard
 from autoscaler.domain.policy import Budget, Written
 from autoscaler.errors import InputError
 from autoscaler.observe.policies import Policies
@@ -54,8 +54,8 @@ def test_what_is_known_of_policies_goes_to_the_controller_that_has_them() -> Non
 
 def test_an_undivided_controller_has_all_under_the_lease_it_always_had() -> None:
     found = Policies((POLICY,), {"x/y": ("wrong",)})
-    assert WHOLE.part(found) == found
-    assert WHOLE.lease(("ns", "name")) == ("ns", "name")
+    assert Shard().part(found) == found
+    assert Shard().lease(("ns", "name")) == ("ns", "name")
     assert Shard(2, 3).lease(("ns", "name")) == ("ns", "name-2-of-3")
     assert Shard(2, 3).lease(None) is None
 
@@ -67,7 +67,7 @@ def test_a_budget_that_two_controllers_would_spend_is_named() -> None:
     both = [replace(shared, namespace=mine), replace(shared, namespace=other)]
     assert Shard(1, 2).torn(both) == ("cluster",)
     assert Shard(1, 2).torn(both[:1]) == ()
-    assert WHOLE.torn(both) == ()
+    assert Shard().torn(both) == ()
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2", "1/99999"])

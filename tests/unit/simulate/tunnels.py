@@ -1,7 +1,6 @@
 """Small tunnels for tests."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -60,7 +59,3 @@ def tunnel(
 
 def scale(world: SimulatedCluster, name: str, replicas: int) -> Scale:
     return Scale(VariantRef(world.policy.key, name), replicas, world.fleet.requested[name])
-
-
-def with_memory(tokens: float) -> Supply:
-    return Supply(replace(H200, limits=replace(H200.limits, kv_capacity_tokens=tokens)), QUICK, 1)
