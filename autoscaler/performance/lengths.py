@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from autoscaler.domain.observation import Moments
 from autoscaler.domain.signal import GapReason, Missing, Signal
@@ -54,12 +53,6 @@ class Lengths:
         rough = float(levels.mean())
         mean = self.mean if self.mean is not None and self.mean > 0 else rough
         return Moments(mean, float((levels**2).mean()) * (mean / rough) ** 2)
-
-
-def lognormal_quantile(moments: Moments, probability: float) -> float:
-    """Return a quantile of a log-normal length with these moments."""
-    variance = math.log1p(moments.squared_variation)
-    return moments.mean * math.exp(math.sqrt(variance) * float(ndtri(probability)) - variance / 2.0)
 
 
 def uncached_share(computed_tokens: float, prompt_tokens: float, at: Instant) -> Signal[float]:

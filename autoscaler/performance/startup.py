@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from autoscaler.domain.fleet import Pod, PodState
-from autoscaler.domain.units import Instant, Seconds, after, elapsed
+from autoscaler.domain.units import Instant, Seconds, elapsed
 from autoscaler.errors import InputError
 from autoscaler.performance.step import FloatArray
 
@@ -120,21 +120,7 @@ class StartupModel:
     def quantiles(self, *probabilities: float, stage: Stage = "start") -> tuple[Seconds, ...]:
         """Return several of them: most of the work is shared."""
         posterior = self._posterior(stage)
-        return tuple(_time_at(posterior, probability, lasted=0.0) for probability in probabilities)
-
-    def survival(self, lasted: Seconds, stage: Stage = "start") -> float:
-        """Return the probability that a start lasts longer."""
-        means, spreads, weights = self._posterior(stage)
-        return float(weights @ ndtr((means - math.log(max(SHORTEST, lasted))) / spreads))
-
-    def expected_ready(self, pod: Pod, at: Instant) -> Instant:
-        """Return when a starting pod will be Ready, the median of what is left given how long it has lasted."""
-        if pod.ready_since is not None:
-            return pod.ready_since
-        if pod.scheduled is not None:
-            lasted = elapsed(pod.scheduled, at)
-            return after(pod.scheduled, _time_at(self._posterior("load"), 0.5, lasted))
-        return after(pod.created, _time_at(self._posterior("start"), 0.5, elapsed(pod.created, at)))
+        return tuple(_time_at(posterior, probability) for probability in probabilities)
 
     def _posterior(self, stage: Stage) -> Posterior:
         prior = self.priors[stage]
@@ -182,13 +168,11 @@ class StartupModel:
         return cls(MappingProxyType(starts), MappingProxyType(priors))
 
 
-def _time_at(posterior: Posterior, probability: float, lasted: float) -> Seconds:
-    """Return the quantile of a stage's time, given that it has already lasted so long."""
+def _time_at(posterior: Posterior, probability: float) -> Seconds:
+    """Return the quantile of a stage's time."""
     means, spreads, weights = posterior
-    begun = math.log(max(SHORTEST, lasted))
-    beyond = float(weights @ ndtr((means - begun) / spreads)) if lasted > SHORTEST else 1.0
-    wanted = (1.0 - probability) * beyond
-    low = begun if lasted > SHORTEST else float(means.min()) - 8.0
+    wanted = 1.0 - probability
+    low = float(means.min()) - 8.0
     high = float(means.max()) + 8.0
     at = min(max(low, float(weights @ means)), high)
     for _ in range(60):  # Newton's steps, halving the bracket where one leaves it; five or six are the rule

@@ -171,17 +171,3 @@ def _with_prefixes(trace: Trace, streams: Sequence[Stream], names: Sequence[str]
         hashes.append((*range(start, start + min(common, blocks)), *own))
         fresh += len(own)
     return replace(trace, hash_ids=hashes)
-
-
-def from_rates(
-    requests_per_minute: Sequence[float],
-    *,
-    prompt: Lengths,
-    output: Lengths,
-    profile: str,
-    squared_variation: float = 1.0,
-    seed: int = 0,
-) -> Trace:
-    """Draw requests from rates per minute (rates hold for their minute)."""
-    rate = steps([(count / 60.0, 60.0) for count in requests_per_minute])
-    return compose([Stream(profile, rate, prompt, output, squared_variation)], seed, name="rates per minute")

@@ -20,11 +20,6 @@ class PrefixCache:
         self._users: dict[int, int] = {}  # blocks in use
         self._idle: OrderedDict[int, None] = OrderedDict()  # blocks kept for later, oldest first
 
-    @property
-    def idle_tokens(self) -> int:
-        """Return the tokens that are kept without a user."""
-        return len(self._idle) * self.block_tokens
-
     def match(self, hashes: Sequence[int]) -> int:
         """Return how many leading blocks are here."""
         users, idle = self._users, self._idle

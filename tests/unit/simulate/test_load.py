@@ -11,7 +11,6 @@ from autoscaler.simulate.load import (
     burst,
     compose,
     constant,
-    from_rates,
     sine,
     steps,
 )  # fmt: skip
@@ -76,12 +75,6 @@ def test_a_group_shares_its_first_blocks_and_nothing_else() -> None:
     assert heads == {(0, 1), (2, 3), (4, 5)}
     assert len(tails) == len(set(tails))
     assert all(len(ids) == 2524 // 512 for ids in trace.hash_ids)
-
-
-def test_rates_per_minute_are_kept_minute_by_minute() -> None:
-    trace = from_rates([600, 60, 600], prompt=SHORT, output=SHORT, profile="chat", seed=5)
-    counts = np.bincount((trace.arrival_s // 60).astype(int))
-    assert counts == pytest.approx([600, 60, 600], rel=0.25)
 
 
 @pytest.mark.parametrize("points", [((0.0, 1.0),), ((5.0, 1.0), (0.0, 1.0)), ((0.0, -1.0), (5.0, 1.0))])
