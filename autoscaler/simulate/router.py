@@ -11,7 +11,7 @@ Rules (names are used where results are compared with other pickers):
 - ``no-decode-pod``: without a decode (or unified) member requests wait at the picker, in order of arrival.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -45,9 +45,6 @@ class Scores:
     kv: float = 2.0
     prefix: float = 3.0
     non_cached_tokens: int = 0  # a prompt with fewer uncached tokens is computed on the decode replica
-
-
-Pick = Callable[[Sequence[Endpoint], Request], Endpoint]
 
 
 class Router:

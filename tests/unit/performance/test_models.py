@@ -11,7 +11,7 @@ from autoscaler.domain.observation import Moments
 from autoscaler.errors import InputError
 from autoscaler.performance import fit, grid
 from autoscaler.performance.accelerators import TABLE, accelerator
-from autoscaler.performance.admission import DecodeShare, Limit, decode_capacity, prompt_time, running_context
+from autoscaler.performance.admission import prompt_time
 from autoscaler.performance.prior import Serving, physics_prior
 from autoscaler.performance.profile import load_profile
 from autoscaler.performance.shapes import BUILT_IN, built_in, kv_bytes_per_token, shape_of
@@ -34,33 +34,6 @@ def test_prefill_without_corner_is_the_plain_maximum() -> None:
 
 def test_an_infinite_floor_takes_forever_without_a_warning() -> None:
     assert float(PrefillModel(math.inf, 0.0, 0.0, 0.0, 6.0).latency_s(5)) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("itl_s", "context", "limit"),
-    [
-        pytest.param(0.025, 4000.0, Limit.ITL, id="tight ITL"),
-        pytest.param(0.050, 4000.0, Limit.KV, id="long contexts fill the cache"),
-        pytest.param(0.050, 500.0, Limit.SEQUENCES, id="short contexts meet the engine's limit"),
-    ],
-)
-def test_the_binding_limit_is_named(itl_s: float, context: float, limit: Limit) -> None:
-    capacity = decode_capacity(QWEN, itl_s, context)
-    assert capacity.limit is limit
-    assert capacity.step_s <= itl_s * (1 + 1e-9)
-    assert capacity.tokens_per_second == pytest.approx(capacity.batch / capacity.step_s)
-
-
-def test_an_impossible_itl_admits_nothing() -> None:
-    assert decode_capacity(QWEN, 0.001, 1000.0).tokens_per_second == 0.0
-
-
-def test_long_outputs_weigh_more_in_the_running_context() -> None:
-    short = DecodeShare(100.0, 3000.0, Moments(100.0, 100.0**2))
-    long = DecodeShare(300.0, 200.0, Moments(600.0, 600.0**2 * 1.25))
-    assert running_context([short]) == pytest.approx(3050.0)
-    assert running_context([short, long]) == pytest.approx((100 * 3050 + 300 * (200 + 375)) / 400)
-    assert running_context([]) == 0.0
 
 
 def test_a_prompt_that_fills_a_step_takes_the_time_of_that_step() -> None:
