@@ -3,13 +3,15 @@
 import argparse
 import datetime as dt
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from autoscaler.domain.pool import Role
 from autoscaler.performance import fit, grid
-from autoscaler.performance.profile import Profile, Provenance, ValidRange, dump_profile
+from autoscaler.performance.profile import Profile, Provenance, ValidRange
+from autoscaler.performance.profile_document import dump_profile
 from autoscaler.performance.step import EngineLimits, FloatArray, Handover, ReplicaModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,16 +55,11 @@ def fitted(tag: str) -> Profile:
     """Return the profile of one grid."""
     measured = grid.read_grid(ROOT / "benchmarks" / "data" / f"h200-vllm-0.26-{tag}-tp1.json")
     single = [point for point in measured.prefill if point.prompts == 1]
-    batch, context, length = (
-        [point.batch for point in measured.decode],
-        [point.context_tokens for point in measured.decode],
-        [point.tokens for point in single],
-    )
-    scale = KV_BYTES_PER_TOKEN[tag] / KV_BYTES_PER_TOKEN["qwen3-32b"]
     capacity = measured.kv_capacity_tokens
     if capacity is None:
         msg = f"{tag}: the grid must say the engine's KV capacity"
         raise ValueError(msg)
+    scale = KV_BYTES_PER_TOKEN[tag] / KV_BYTES_PER_TOKEN["qwen3-32b"]
     return Profile(
         name=f"h200-tp1-{tag}",
         roles=(Role.PREFILL, Role.DECODE, Role.UNIFIED),
@@ -84,14 +81,19 @@ def fitted(tag: str) -> Profile:
             _mean(fit.prefill_errors_left_out(single)),
         ),
         valid=ValidRange(
-            batch=(min(batch), max(batch)),
-            context_tokens=(min(context), max(context)),
-            prompt_tokens=(min(length), max(length)),
+            batch=_range(point.batch for point in measured.decode),
+            context_tokens=_range(point.context_tokens for point in measured.decode),
+            prompt_tokens=_range(point.tokens for point in single),
         ),
         date=MEASURED_ON,
         engine="vllm",
         engine_version=measured.engine_version,
     )
+
+
+def _range(values: Iterable[float]) -> tuple[float, float]:
+    there = list(values)
+    return min(there), max(there)
 
 
 def _mean(errors: FloatArray) -> float:

@@ -12,7 +12,8 @@ from autoscaler.performance import grid
 from autoscaler.performance.accelerators import accelerator as accelerator_named
 from autoscaler.performance.estimate import estimated
 from autoscaler.performance.prior import Serving
-from autoscaler.performance.profile import Profile, dump_profile, load_profile
+from autoscaler.performance.profile import Profile, load_profile
+from autoscaler.performance.profile_document import dump_profile
 
 app = typer.Typer(name="profile", help="Say how fast a replica is: fit, show, compare, estimate.", no_args_is_help=True)
 app.command(epilog=profile_fit.EPILOG)(profile_fit.fit)

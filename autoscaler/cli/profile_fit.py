@@ -19,7 +19,8 @@ from autoscaler.performance import fit as fitting
 from autoscaler.performance import grid, learn
 from autoscaler.performance.accelerators import accelerator as accelerator_named
 from autoscaler.performance.prior import Serving, physics_prior
-from autoscaler.performance.profile import Profile, Provenance, ValidRange, dump_profile
+from autoscaler.performance.profile import Profile, Provenance, ValidRange
+from autoscaler.performance.profile_document import dump_profile
 from autoscaler.performance.shapes import Shape, built_in, shape_of
 from autoscaler.performance.step import EngineLimits, ReplicaModel
 

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import ValidationError
 
 from autoscaler.domain.pool import Role
@@ -190,92 +189,3 @@ def _prefill(prefill: PrefillSection | None) -> PrefillModel:
         prefill.per_token_squared_ps * 1e-12,
         math.inf if prefill.corner is None else prefill.corner,
     )
-
-
-def document(profile: Profile) -> dict[str, object]:
-    """Return what a profile file holds; ``parse_profile`` reads it back."""
-    step, prefill, handover, limits = (
-        profile.model.step,
-        profile.model.prefill,
-        profile.model.handover,
-        profile.model.limits,
-    )
-    body: dict[str, object] = {
-        "kind": "PerformanceProfile",
-        "name": profile.name,
-        "roles": [str(role) for role in profile.roles],
-        "accelerator": profile.accelerator,
-        "accelerators_per_replica": profile.accelerators_per_replica,
-        "model": profile.llm,
-        "engine": {"name": profile.engine, "version": profile.engine_version},
-        "date": profile.date,
-        "provenance": _present(
-            kind=profile.provenance.kind,
-            source=profile.provenance.source,
-            made_by=profile.provenance.made_by,
-            itl_error_percent=_percent(profile.provenance.itl_error),
-            prefill_error_percent=_percent(profile.provenance.prefill_error),
-        ),
-        "valid": _present(
-            batch=_listed(profile.valid.batch),
-            context_tokens=_listed(profile.valid.context_tokens),
-            prompt_tokens=_listed(profile.valid.prompt_tokens),
-        ),
-        "handover": {
-            "base_ms": _digits(handover.base_s * 1e3),
-            "per_token_us": _digits(handover.per_token_s * 1e6),
-            "stall_per_token_us": _digits(handover.stall_per_token_s * 1e6),
-        },
-        "limits": {
-            "kv_capacity_tokens": limits.kv_capacity_tokens,
-            "max_sequences": limits.max_sequences,
-            "max_batched_tokens": limits.max_batched_tokens,
-            "block_tokens": limits.block_tokens,
-        },
-    }
-    if math.isfinite(step.base_s):
-        body["step"] = _step_document(step)
-    if math.isfinite(prefill.floor_s):
-        body["prefill"] = _present(
-            floor_ms=_digits(prefill.floor_s * 1e3),
-            base_ms=_digits(prefill.base_s * 1e3),
-            per_token_us=_digits(prefill.per_token_s * 1e6),
-            per_token_squared_ps=_digits(prefill.per_token_squared_s * 1e12),
-            corner=prefill.corner if math.isfinite(prefill.corner) else None,
-        )
-    return body
-
-
-def _step_document(step: StepModel) -> dict[str, object]:
-    bent = math.isfinite(step.knee_sequences)
-    return _present(
-        base_ms=_digits(step.base_s * 1e3),
-        per_sequence_us=_digits(step.per_sequence_s * 1e6),
-        per_kv_token_ns=_digits(step.per_kv_token_s * 1e9),
-        per_prefill_token_us=_digits(step.per_prefill_token_s * 1e6),
-        knee_sequences=step.knee_sequences if bent else None,
-        per_sequence_beyond_knee_us=_digits(step.per_sequence_beyond_knee_s * 1e6) if bent else None,
-        per_root_sequence_us=_digits(step.per_root_sequence_s * 1e6) if step.per_root_sequence_s else None,
-    )
-
-
-def _present(**entries: object) -> dict[str, object]:
-    return {key: value for key, value in entries.items() if value is not None}
-
-
-def _listed(bounds: Range | None) -> list[float] | None:
-    return None if bounds is None else list(bounds)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else _digits(share * 100, 3)
-
-
-def _digits(value: float, digits: int = 5) -> float:
-    """Return a value rounded to what a fit can know."""
-    return float(f"{value:.{digits}g}")
-
-
-def dump_profile(profile: Profile) -> str:
-    """Return the YAML text of a profile."""
-    return yaml.safe_dump(document(profile), sort_keys=False, allow_unicode=True, width=110)

@@ -16,7 +16,8 @@ from autoscaler.observe.observer import PrometheusHistory
 from autoscaler.observe.recording import Recording, load_recording
 from autoscaler.performance import learn
 from autoscaler.performance.calibrate import WARM_UP
-from autoscaler.performance.profile import dump_profile, load_profile, parse_profile
+from autoscaler.performance.profile import load_profile, parse_profile
+from autoscaler.performance.profile_document import dump_profile
 from examples.h200_pd import demo
 
 DECODE, PREFILL = "decode-h200", "prefill-h200"

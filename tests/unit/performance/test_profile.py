@@ -7,7 +7,8 @@ import yaml
 
 from autoscaler.domain.pool import Role
 from autoscaler.errors import InputError
-from autoscaler.performance.profile import builtin_names, dump_profile, load_profile, parse_profile
+from autoscaler.performance.profile import builtin_names, load_profile, parse_profile
+from autoscaler.performance.profile_document import dump_profile
 
 NAME = "h200-tp1-qwen3-32b"
 
