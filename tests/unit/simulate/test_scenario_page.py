@@ -5,15 +5,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from autoscaler.simulate import scenario
+from autoscaler.simulate import scenario_file
 from autoscaler.simulate.faults import EFFECTS, FaultKind
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "scenario-file.md").read_text(encoding="utf-8")
 
 
 def parts() -> list[type[BaseModel]]:
-    found = [value for value in vars(scenario).values() if isinstance(value, type) and issubclass(value, scenario.Part)]
-    return [part for part in found if part is not scenario.Part]
+    found = [
+        value
+        for value in vars(scenario_file).values()
+        if isinstance(value, type) and issubclass(value, scenario_file.Part)
+    ]
+    return [part for part in found if part is not scenario_file.Part]
 
 
 def test_every_field_is_on_the_page() -> None:
